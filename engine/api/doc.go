@@ -1,0 +1,10 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package api holds the engine's wire types and its Go client.
+//
+// The paths, status codes, headers and field names under /v1 are Consul's;
+// those under /_status and /v1/operator/settings are Holdfast's own. The
+// package uses the standard library alone, so that a program can link it
+// without linking raft.
+package api

@@ -1,0 +1,121 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package api
+
+import "time"
+
+// KVPair is one key as Consul's /v1/kv answers it. Value is base64 in JSON.
+type KVPair struct {
+	LockIndex   uint64
+	Key         string
+	Flags       uint64
+	Value       []byte
+	Session     string `json:",omitempty"`
+	CreateIndex uint64
+	ModifyIndex uint64
+}
+
+// RaftServer is one server of a raft configuration, as Consul names its fields.
+type RaftServer struct {
+	ID              string
+	Node            string
+	Address         string
+	Leader          bool
+	ProtocolVersion string
+	Voter           bool
+	LastIndex       uint64
+}
+
+// RaftConfiguration answers /v1/operator/raft/configuration.
+type RaftConfiguration struct {
+	Servers []RaftServer
+	Index   uint64
+}
+
+// Settings answers GET /v1/operator/settings: every cluster setting by its
+// name. Values are what the user wrote (durations as Go writes them).
+type Settings struct {
+	// Settings holds the value in force, the default where none was set.
+	Settings map[string]string `json:"settings"`
+	// Set names the settings that somebody set; the others are defaults.
+	Set []string `json:"set"`
+	// Index is the partition index of the last change.
+	Index uint64 `json:"index"`
+}
+
+// SettingsChange is the body of PUT /v1/operator/settings. A null value
+// takes a setting back to its default. All of it is applied or nothing.
+type SettingsChange struct {
+	Settings map[string]*string `json:"settings"`
+}
+
+// NodeStores answers GET /_status/stores: what one engine knows of itself.
+// It is read from memory and answers while every disk of the node hangs.
+type NodeStores struct {
+	Node      string    `json:"node"`
+	NodeID    string    `json:"node_id"`
+	Cluster   string    `json:"cluster"`
+	ClusterID string    `json:"cluster_id"`
+	Version   string    `json:"version"`
+	StartedAt time.Time `json:"started_at"`
+	// ConfigHash is the hash of the configuration that this process runs
+	// with, so that an agent can tell a written configuration from a running one.
+	ConfigHash string  `json:"config_hash"`
+	Stores     []Store `json:"stores"`
+}
+
+// Store is one store of a node.
+type Store struct {
+	ID         string   `json:"id"`
+	Path       string   `json:"path"`
+	Mountpoint string   `json:"mountpoint"`
+	Device     string   `json:"device"`
+	MajMin     string   `json:"maj_min"`
+	SizeBytes  int64    `json:"size_bytes"`
+	FreeBytes  int64    `json:"free_bytes"`
+	Attrs      []string `json:"attrs"`
+	// Partitions names the raft groups whose log this store keeps.
+	Partitions        []Partition `json:"partitions"`
+	ConfiguredBackend string      `json:"configured_backend"`
+	EffectiveBackend  string      `json:"effective_backend"`
+	Failover          Failover    `json:"failover"`
+}
+
+// Partition is one raft group as this node sees it.
+type Partition struct {
+	Name         string `json:"name"`
+	State        string `json:"state"` // Leader | Follower | Candidate | Shutdown
+	Leader       string `json:"leader"`
+	LeaderAddr   string `json:"leader_address"`
+	Term         uint64 `json:"term"`
+	CommitIndex  uint64 `json:"commit_index"`
+	AppliedIndex uint64 `json:"applied_index"`
+	LastIndex    uint64 `json:"last_index"`
+	// Index is the partition's own index: one step per command.
+	Index uint64 `json:"index"`
+	Keys  int64  `json:"keys"`
+	// LastContactMS is the time since the leader was last heard, in
+	// milliseconds; 0 on the leader, -1 when none was ever heard.
+	LastContactMS int64 `json:"last_contact_ms"`
+	// Error is the first background failure of the group, empty when well.
+	Error string `json:"error,omitempty"`
+}
+
+// Failover is the state of a store's failover log.
+type Failover struct {
+	// Mode is the configured mode: side-disk | among-stores | disabled.
+	Mode string `json:"mode"`
+	// Active is the directory that the log writes to: primary | secondary.
+	Active string `json:"active"`
+	Sides  []Side `json:"sides"`
+}
+
+// Side is a directory that a store's log may fail over to.
+type Side struct {
+	Path      string `json:"path"`
+	Device    string `json:"device"`
+	Healthy   bool   `json:"healthy"`
+	Armed     bool   `json:"armed"` // false: nothing is ever written there
+	FreeBytes int64  `json:"free_bytes"`
+}

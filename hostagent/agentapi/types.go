@@ -1,0 +1,204 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package agentapi
+
+import (
+	"time"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
+)
+
+// Spec is what a node should be. The provider sends it; a person may write it
+// by hand. Unknown fields are refused.
+type Spec struct {
+	Version int     `json:"version"` // 1
+	Cluster Cluster `json:"cluster"`
+	Node    string  `json:"node"`
+	// BindAddress is the address that every listener of the node binds, without a port.
+	BindAddress string `json:"bind_address"`
+	Ports       Ports  `json:"ports"`
+	// Servers are all servers of the cluster, this one among them, by name.
+	Servers      []Server     `json:"servers"`
+	Stores       []StoreSpec  `json:"stores"`
+	SideDisk     *SideDisk    `json:"side_disk,omitempty"`
+	RaftLogStore RaftLogStore `json:"raft_logstore"`
+	WALFailover  WALFailover  `json:"wal_failover"`
+	Log          Log          `json:"log"`
+	ServerRules  ServerRules  `json:"server"`
+}
+
+// Cluster names a cluster. The ID is a UUID made once, at creation; no store
+// of another ID is ever opened.
+type Cluster struct {
+	Name string `json:"name"`
+	ID   string `json:"id"`
+}
+
+// Ports are Consul's: 8300 and 8500 unless set otherwise.
+type Ports struct {
+	Server int `json:"server"`
+	HTTP   int `json:"http"`
+}
+
+// Server is one server of the cluster. Address is host:port of its server RPC.
+type Server struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	Voter   bool   `json:"voter"`
+}
+
+// StoreSpec is one store: a directory on a data disk.
+type StoreSpec struct {
+	Path  string   `json:"path"`
+	Attrs []string `json:"attrs,omitempty"`
+	// Device, when set, is the block device that Path must lie on.
+	Device string `json:"device,omitempty"`
+}
+
+// SideDisk is the directory that logs fail over to.
+type SideDisk struct {
+	Path   string `json:"path"`
+	Device string `json:"device,omitempty"`
+}
+
+// RaftLogStore carries Consul's raft_logstore block. Changes need a restart.
+type RaftLogStore struct {
+	Backend         string       `json:"backend"` // wal | boltdb
+	DisableLogCache bool         `json:"disable_log_cache"`
+	Verification    Verification `json:"verification"`
+	BoltDB          BoltDB       `json:"boltdb"`
+	WAL             WAL          `json:"wal"`
+}
+
+// Verification is raft_logstore.verification. Interval is a Go duration.
+type Verification struct {
+	Enabled  bool   `json:"enabled"`
+	Interval string `json:"interval"`
+}
+
+// BoltDB is raft_logstore.boltdb.
+type BoltDB struct {
+	NoFreelistSync bool `json:"no_freelist_sync"`
+}
+
+// WAL is raft_logstore.wal.
+type WAL struct {
+	SegmentSizeMB int `json:"segment_size_mb"`
+}
+
+// WALFailover is the failover mode: side-disk | among-stores | disabled.
+type WALFailover struct {
+	Mode     string `json:"mode"`
+	PrevPath string `json:"prev_path,omitempty"`
+}
+
+// Log is the engine's log: level is trace|debug|info|warn|error.
+type Log struct {
+	Level string `json:"level"`
+}
+
+// ServerRules are Consul's rules for leaving.
+type ServerRules struct {
+	LeaveOnTerminate     bool `json:"leave_on_terminate"`
+	SkipLeaveOnInterrupt bool `json:"skip_leave_on_interrupt"`
+	RejoinAfterLeave     bool `json:"rejoin_after_leave"`
+}
+
+// Change is one difference between the spec in force and another one.
+// Attribute is the path in the JSON spec, "raft_logstore.backend".
+type Change struct {
+	Attribute string `json:"attribute"`
+	From      string `json:"from"`
+	To        string `json:"to"`
+	Restart   bool   `json:"restart"` // the engine has to restart for it
+}
+
+// SpecResult answers PUT /v1/spec, with ?dry_run=1 too.
+type SpecResult struct {
+	DryRun  bool     `json:"dry_run"`
+	Changes []Change `json:"changes"`
+}
+
+// Status answers GET /v1/status: what the agent observes, in the terms of the
+// spec, plus measurements.
+type Status struct {
+	Node  string `json:"node"`
+	Agent Agent  `json:"agent"`
+	// Spec is the spec in force, nil before the first one.
+	Spec   *Spec         `json:"spec,omitempty"`
+	Engine Engine        `json:"engine"`
+	Stores []StoreStatus `json:"stores"`
+	Side   *StoreStatus  `json:"side_disk,omitempty"`
+	// Problems are failures of background work and of the last convergence,
+	// newest last. Empty on a healthy node.
+	Problems []Problem `json:"problems"`
+}
+
+// Agent is the agent itself.
+type Agent struct {
+	Version   string    `json:"version"`
+	PID       int       `json:"pid"`
+	StartedAt time.Time `json:"started_at"`
+}
+
+// Engine states.
+const (
+	EngineRunning  = "running"  // its process is there and its API answers
+	EngineStarting = "starting" // its process is there, its API does not answer yet
+	EngineStopped  = "stopped"  // somebody asked for it
+	EngineFailed   = "failed"   // it exited and will be started again
+	EngineHeld     = "held"     // killed, but held in the kernel by a disk
+	EngineNone     = "none"     // no spec yet
+)
+
+// Engine is the engine's process as the agent sees it.
+type Engine struct {
+	State string `json:"state"`
+	// Wanted is what was asked for: running | stopped.
+	Wanted    string    `json:"wanted"`
+	PID       int       `json:"pid,omitempty"`
+	StartedAt time.Time `json:"started_at,omitzero"`
+	Version   string    `json:"version,omitempty"`
+	// Restarts counts the starts that nobody asked for, since the agent started.
+	Restarts int `json:"restarts"`
+	// LastExit says how the previous process ended, with the tail of its log.
+	LastExit string `json:"last_exit,omitempty"`
+	// RestartRequired lists the differences between the configuration that the
+	// process runs with and the one in force.
+	RestartRequired []Change `json:"restart_required,omitempty"`
+	HTTPAddress     string   `json:"http_address,omitempty"`
+	// Stores is the engine's own answer, nil when it did not answer in time.
+	Stores *api.NodeStores `json:"stores,omitempty"`
+}
+
+// StoreStatus is one directory of the spec as it is on the node.
+type StoreStatus struct {
+	Path       string `json:"path"`
+	ID         string `json:"id,omitempty"`
+	Mountpoint string `json:"mountpoint"`
+	Device     string `json:"device"`
+	MajMin     string `json:"maj_min"`
+	FSType     string `json:"fstype"`
+	SizeBytes  int64  `json:"size_bytes"`
+	FreeBytes  int64  `json:"free_bytes"`
+	// Backend is what the store's log on disk is kept in: wal | boltdb | "" before there is one.
+	Backend string `json:"backend"`
+}
+
+// Problem is a failure as a person reads it.
+type Problem struct {
+	What string    `json:"what"`
+	Why  string    `json:"why"`
+	Next string    `json:"next"`
+	At   time.Time `json:"at"`
+}
+
+// Error is the body of every answer of 400 and above.
+type Error struct {
+	What string `json:"what"`
+	Why  string `json:"why"`
+	Next string `json:"next"`
+	// Field and the two values where the error is about one field of a spec.
+	Field string `json:"field,omitempty"`
+}

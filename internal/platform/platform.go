@@ -1,0 +1,90 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package platform is the contract between the cluster resource and the places
+// that machines and disks come from. A platform makes machines and disks; a
+// communicator reaches the agent and the engine's API on one of them.
+//
+// A platform decides nothing about raft, specs or engines: it hands out
+// machines with mounted directories and an agent that answers.
+package platform
+
+import (
+	"context"
+	"net"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
+)
+
+// Cluster is what a platform is asked to make.
+type Cluster struct {
+	Name string
+	ID   string
+	// Nodes are sorted by name.
+	Nodes    []Node
+	Ports    agentapi.Ports
+	Stores   []Disk
+	SideDisk Disk
+	// Binary is the path of the holdfast binary that the machines shall run.
+	Binary string
+}
+
+// Node is one machine to be made.
+type Node struct{ Name string }
+
+// Disk is a disk that every node gets.
+type Disk struct {
+	SizeBytes  int64
+	FileSystem string // ext4 | xfs
+}
+
+// Machine is one node as the platform made it.
+type Machine struct {
+	Name string
+	// Address is what the node's listeners bind and its peers dial, without a port.
+	Address  string
+	Stores   []Directory
+	SideDisk Directory
+}
+
+// Directory is where a store or the side lives on a machine.
+type Directory struct {
+	Path string
+	// Device is the block device below it, empty where the platform gave a
+	// plain directory (the local platform without root).
+	Device    string
+	SizeBytes int64
+}
+
+// Platform makes the machines and disks of one cluster. Every method is
+// idempotent: after an interruption at any point, calling it again goes on.
+type Platform interface {
+	// Preflight reports what would make Ensure fail, changing nothing: a
+	// directory of another cluster, a port in use, a missing tool.
+	Preflight(ctx context.Context, c Cluster) error
+	// Ensure makes or repairs machines, disks, mounts and agents, and returns
+	// the machines by name. Existing data is kept. progress, which may be
+	// nil, gets one line per step. The ID of a cluster that an interrupted
+	// earlier run left is returned in place of c.ID (see Adopt).
+	Ensure(ctx context.Context, c Cluster, progress func(string)) (map[string]Machine, error)
+	// Adopt returns the name and ID of the cluster that the platform already holds
+	// in the same place, ok false where there is none.
+	Adopt(ctx context.Context) (name, id string, ok bool, err error)
+	// Observe returns the machines that are there, without mending anything.
+	Observe(ctx context.Context) (map[string]Machine, error)
+	// Node returns the way to one node. It connects lazily and never fails.
+	Node(name string) Communicator
+	// Destroy stops engines and agents and removes machines, disks and files
+	// that belong to the cluster of that id, and nothing else. progress as in Ensure.
+	Destroy(ctx context.Context, id string, progress func(string)) error
+}
+
+// Communicator reaches one node. Safe for concurrent use.
+type Communicator interface {
+	// Agent speaks to the node's agent. Its calls return
+	// agentapi.ErrUnreachable (wrapped) where no agent answers.
+	Agent() *agentapi.Client
+	// DialContext connects to an address as seen from the node (its API may
+	// listen on loopback only). It fits http.Transport.DialContext.
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+}
