@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that real disks need, where their commands are
+# missing. Without root nothing is needed: the local platform uses directories.
+set -eu
+[ "$(id -u)" = 0 ] || exit 0
+PATH=$PATH:/usr/sbin:/sbin
+
+missing=()
+need() { command -v "$1" >/dev/null || missing+=("$2"); }
+need mkfs.ext4 e2fsprogs
+need mkfs.xfs xfsprogs
+need blkid util-linux
+need lsblk util-linux
+need mount mount
+need ip iproute2
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if ! command -v apt-get >/dev/null; then
+  echo "missing: ${missing[*]} (Debian's package names). Install them and run this again." >&2
+  exit 1
+fi
+echo "installing ${missing[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null 2>&1 || {
+  apt-get update -q >/dev/null
+  apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
+}
