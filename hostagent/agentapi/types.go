@@ -118,6 +118,9 @@ type Change struct {
 type SpecResult struct {
 	DryRun  bool     `json:"dry_run"`
 	Changes []Change `json:"changes"`
+	// Problems are what kept the agent from making the node what the spec
+	// says. The spec is in force all the same, and the agent goes on trying.
+	Problems []Problem `json:"problems,omitempty"`
 }
 
 // Status answers GET /v1/status: what the agent observes, in the terms of the

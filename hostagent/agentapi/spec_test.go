@@ -1,0 +1,156 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package agentapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func goodSpec() *Spec {
+	return (&Spec{
+		Cluster:     Cluster{Name: "orders", ID: "6f2d1c9e-7a53-4c1e-9a55-0f5b3d1c2e4f"},
+		Node:        "a",
+		BindAddress: "127.0.1.1",
+		Servers: []Server{
+			{Name: "a", Address: "127.0.1.1:8300", Voter: true},
+			{Name: "b", Address: "127.0.1.2:8300", Voter: true},
+		},
+		Stores:   []StoreSpec{{Path: "/data/1", Attrs: []string{"ssd"}}},
+		SideDisk: &SideDisk{Path: "/side"},
+	}).WithDefaults()
+}
+
+func TestValidate(t *testing.T) {
+	if err := goodSpec().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		field string
+		edit  func(*Spec)
+	}{
+		{"version", func(s *Spec) { s.Version = 2 }},
+		{"cluster.name", func(s *Spec) { s.Cluster.Name = "or ders" }},
+		{"cluster.id", func(s *Spec) { s.Cluster.ID = "1" }},
+		{"node", func(s *Spec) { s.Node = "-a" }},
+		{"node", func(s *Spec) { s.Node = "z" }},
+		{"bind_address", func(s *Spec) { s.BindAddress = "127.0.0.1:8300" }},
+		{"bind_address", func(s *Spec) { s.BindAddress = "10.0.0.1" }},
+		{"ports.server", func(s *Spec) { s.Ports.Server = 70000 }},
+		{"ports.http", func(s *Spec) { s.Ports.HTTP = -1 }},
+		{"ports.http", func(s *Spec) { s.Ports.HTTP = s.Ports.Server }},
+		{"servers", func(s *Spec) { s.Servers = nil }},
+		{"servers", func(s *Spec) { s.Servers[0].Voter, s.Servers[1].Voter = false, false }},
+		{"servers.1.name", func(s *Spec) { s.Servers[1].Name = "" }},
+		{"servers.a.name", func(s *Spec) { s.Servers[1].Name = "a" }},
+		{"servers.b.address", func(s *Spec) { s.Servers[1].Address = "127.0.1.2" }},
+		{"servers.b.address", func(s *Spec) { s.Servers[1].Address = "127.0.1.2:http" }},
+		{"servers.b.address", func(s *Spec) { s.Servers[1].Address = s.Servers[0].Address }},
+		{"servers.a.address", func(s *Spec) { s.Servers[0].Address = "127.0.1.1:8301" }},
+		{"stores", func(s *Spec) { s.Stores = nil }},
+		{"stores.0.path", func(s *Spec) { s.Stores[0].Path = "data" }},
+		{"stores.0.path", func(s *Spec) { s.Stores[0].Path = "/data/../data" }},
+		{"stores.0.path", func(s *Spec) { s.Stores[0].Path = "/" }},
+		{"stores.0.device", func(s *Spec) { s.Stores[0].Device = "sdb" }},
+		{"stores.0.attrs", func(s *Spec) { s.Stores[0].Attrs = []string{"a,b"} }},
+		{"stores.1.path", func(s *Spec) { s.Stores = append(s.Stores, s.Stores[0]) }},
+		{"stores.1.path", func(s *Spec) { s.Stores = append(s.Stores, StoreSpec{Path: "/data/1/x"}) }},
+		{"side_disk.path", func(s *Spec) { s.SideDisk.Path = "/data/1" }},
+		{"side_disk.path", func(s *Spec) { s.SideDisk.Path = "/data/1/side" }},
+		{"side_disk.path", func(s *Spec) { s.SideDisk.Path = "/data" }},
+		{"raft_logstore.backend", func(s *Spec) { s.RaftLogStore.Backend = "bolt" }},
+		{"raft_logstore.verification.interval", func(s *Spec) { s.RaftLogStore.Verification.Interval = "60" }},
+		{"raft_logstore.verification.interval", func(s *Spec) { s.RaftLogStore.Verification.Interval = "-1s" }},
+		{"raft_logstore.wal.segment_size_mb", func(s *Spec) { s.RaftLogStore.WAL.SegmentSizeMB = -1 }},
+		{"wal_failover.mode", func(s *Spec) { s.WALFailover.Mode = "on" }},
+		{"wal_failover.mode", func(s *Spec) { s.WALFailover.Mode, s.SideDisk = "side-disk", nil }},
+		{"wal_failover.mode", func(s *Spec) { s.WALFailover.Mode = "among-stores" }},
+		{"wal_failover.prev_path", func(s *Spec) { s.WALFailover.PrevPath = "old" }},
+		{"log.level", func(s *Spec) { s.Log.Level = "loud" }},
+	} {
+		s := goodSpec()
+		tc.edit(s)
+		e, ok := errors.AsType[*Error](s.Validate())
+		if !ok {
+			t.Errorf("%s: accepted", tc.field)
+			continue
+		}
+		if e.Field != tc.field || !strings.Contains(e.Why, tc.field) || e.Next == "" {
+			t.Errorf("%s: the error names %s: %v", tc.field, e.Field, e)
+		}
+	}
+}
+
+func TestDiff(t *testing.T) {
+	a, b := goodSpec(), goodSpec()
+	if d := Diff(a, b); len(d) != 0 {
+		t.Errorf("equal specs differ: %v", d)
+	}
+	b.RaftLogStore.Backend = "boltdb"
+	b.Log.Level = "debug"
+	b.Servers[1].Address = "127.0.1.9:8300"
+	b.Servers[0], b.Servers[1] = b.Servers[1], b.Servers[0]
+	b.SideDisk = nil
+	b.Stores[0].Attrs = []string{"ssd", "fast"}
+	want := []Change{
+		{"log.level", "info", "debug", false},
+		{"raft_logstore.backend", "wal", "boltdb", true},
+		{"servers.b.address", "127.0.1.2:8300", "127.0.1.9:8300", true},
+		{"side_disk.path", "/side", "", true},
+		{"stores.0.attrs", "ssd", "ssd,fast", true},
+	}
+	if diff := cmp.Diff(want, Diff(a, b)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(want[1:], RestartRequired(a, b)); diff != "" {
+		t.Error(diff)
+	}
+	for _, c := range Diff(nil, a) {
+		if c.From != "" || c.Restart {
+			t.Errorf("a first spec: %+v", c)
+		}
+	}
+}
+
+func TestDecodeSpecRefuses(t *testing.T) {
+	for _, in := range []string{``, `[]`, `{"nodes":1}`, `{"node":1}`, `{"node":"a"} {}`, `{"raft_logstore":{"backnd":"wal"}}`} {
+		if _, err := DecodeSpec(strings.NewReader(in)); err == nil {
+			t.Errorf("%q is accepted", in)
+		}
+	}
+}
+
+// A spec that is accepted stays the same through the wire, and equals itself.
+func FuzzDecodeSpec(f *testing.F) {
+	seed, err := json.Marshal(goodSpec())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Add([]byte(`{"version":1,"servers":[{"name":"a"},{"name":"a"}],"stores":[{"attrs":["",""]}]}`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		s, err := DecodeSpec(bytes.NewReader(in))
+		if err != nil {
+			return
+		}
+		s = s.WithDefaults()
+		_ = s.Validate() // must not panic
+		b, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := DecodeSpec(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := Diff(s, again.WithDefaults()); len(d) != 0 {
+			t.Fatal(d)
+		}
+	})
+}
