@@ -1,0 +1,90 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
+)
+
+// ParseStore reads CockroachDB's store flag: path=/data/1,attrs=ssd:fast. A
+// value without = is a path.
+func ParseStore(value string) (Store, error) {
+	fail := func(why, next string) (Store, error) {
+		return Store{}, &agentapi.Error{What: "the store is refused", Why: fmt.Sprintf("--store=%s: %s", value, why), Next: next, Field: "store"}
+	}
+	var s Store
+	seen := map[string]bool{}
+	for part := range strings.SplitSeq(value, ",") {
+		key, v, ok := strings.Cut(part, "=")
+		if !ok {
+			key, v = "path", part
+		}
+		if seen[key] {
+			return fail(key+" is given twice", "Give one store per --store.")
+		}
+		seen[key] = true
+		if v == "" {
+			return fail(key+" is empty", "Write --store=path=/data/1,attrs=ssd.")
+		}
+		switch key {
+		case "path":
+			s.Path = filepath.Clean(v)
+		case "attrs":
+			for a := range strings.SplitSeq(v, ":") {
+				if a == "" {
+					return fail("an attribute is empty", "Separate attributes with one colon: attrs=ssd:fast.")
+				}
+				s.Attrs = append(s.Attrs, a)
+			}
+		case "size", "type", "ballast-size", "provisioned-rate":
+			return fail(key+" is CockroachDB's and not built here", "Leave it out: a store takes what its disk gives.")
+		default:
+			return fail(key+" is not known", "Use path and attrs.")
+		}
+	}
+	if s.Path == "" {
+		return fail("it has no path", "Write --store=path=/data/1,attrs=ssd.")
+	}
+	return s, nil
+}
+
+// ParseFailover reads wal_failover: among-stores | path=P[,prev_path=Q] |
+// disabled[,prev_path=Q]. The side disk is nil unless a path was given.
+func ParseFailover(value string) (agentapi.WALFailover, *agentapi.SideDisk, error) {
+	var f agentapi.WALFailover
+	var side *agentapi.SideDisk
+	if value == "" {
+		return f, nil, nil
+	}
+	fail := func(why string) (agentapi.WALFailover, *agentapi.SideDisk, error) {
+		return agentapi.WALFailover{}, nil, &agentapi.Error{
+			What: "the failover mode is refused", Why: fmt.Sprintf("wal_failover = %q: %s", value, why),
+			Next: "Use among-stores, path=P[,prev_path=Q] or disabled[,prev_path=Q].", Field: "wal_failover",
+		}
+	}
+	first, rest, more := strings.Cut(value, ",")
+	switch key, path, _ := strings.Cut(first, "="); {
+	case key == "path" && path != "":
+		f.Mode, side = "side-disk", &agentapi.SideDisk{Path: filepath.Clean(path)}
+	case first == "disabled", first == "among-stores":
+		f.Mode = first
+	default:
+		return fail("not known")
+	}
+	if more {
+		key, path, _ := strings.Cut(rest, "=")
+		switch {
+		case key != "prev_path" || path == "" || strings.Contains(path, ","):
+			return fail("what follows the comma is not prev_path=Q")
+		case f.Mode == "among-stores":
+			return fail("among-stores has no prev_path")
+		}
+		f.PrevPath = filepath.Clean(path)
+	}
+	return f, side, nil
+}
