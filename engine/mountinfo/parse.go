@@ -56,13 +56,13 @@ func parseLine(line string) (Mount, error) {
 		return Mount{}, fmt.Errorf("%w: no separator with three fields after it", ErrMalformed)
 	}
 	m := Mount{
-		Root:    unescape(fields[3]),
-		Point:   unescape(fields[4]),
-		Options: unescape(fields[5]),
-		FSType:  unescape(fields[separator+1]),
-		Source:  unescape(fields[separator+2]),
+		Root:    Unescape(fields[3]),
+		Point:   Unescape(fields[4]),
+		Options: Unescape(fields[5]),
+		FSType:  Unescape(fields[separator+1]),
+		Source:  Unescape(fields[separator+2]),
 		// Some file systems print their own options unescaped.
-		SuperOptions: unescape(strings.Join(fields[separator+3:], " ")),
+		SuperOptions: Unescape(strings.Join(fields[separator+3:], " ")),
 	}
 	var err error
 	if m.ID, err = strconv.Atoi(fields[0]); err != nil {
@@ -87,10 +87,10 @@ func parseLine(line string) (Mount, error) {
 	return m, nil
 }
 
-// unescape undoes the kernel's mangling: space, tab, newline, backslash and #
+// Unescape undoes the kernel's mangling: space, tab, newline, backslash and #
 // are written as a backslash and three octal digits. Anything else after a
 // backslash is kept as it is.
-func unescape(s string) string {
+func Unescape(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}
