@@ -1,0 +1,22 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package supervise keeps one engine running on a node while somebody wants it
+// to, and never more than one.
+//
+// The engine is a process of its own session with its log in a file: the
+// agent's death never touches it. A new agent finds it by pid, start time and
+// boot id, from engine-process.json, or from the process table where the agent
+// died before it could write that.
+//
+// What to do is decided by a pure function of what is observed (decide.go);
+// what it takes from the operating system is behind Launcher and Process.
+//
+// On disk, in the node's directory: wanted.json (running or stopped, what
+// somebody asked for, kept across agents), engine-process.json (the process),
+// engine.log and engine.log.1.
+//
+// It guarantees that no engine is started while its predecessor is there, even
+// killed but held in the kernel by a disk, and none after a stop that somebody
+// asked for. It does not know what an engine does, nor whether it does it well.
+package supervise
