@@ -1,0 +1,345 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/kv"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/logstore"
+)
+
+// ErrConfig classes every error of Validate.
+var ErrConfig = errors.New("the engine's configuration is refused")
+
+// Config is what an engine runs with. Zero values take their default in
+// Start; what has none is required.
+type Config struct {
+	// Cluster and ClusterID name the cluster, Node and NodeID this node. Names
+	// are for people; the IDs must be those of the stores' identity files.
+	Cluster, ClusterID string
+	Node, NodeID       string
+
+	// BindAddress is the IP address that both listeners bind. Loopback only:
+	// there is no TLS yet.
+	BindAddress string
+	// ServerPort is for raft and forwarding (8300), HTTPPort for the HTTP API
+	// (8500).
+	ServerPort, HTTPPort int
+	// HTTPAddress is host:port of the HTTP API where it is not on BindAddress
+	// and HTTPPort.
+	HTTPAddress string
+	// AdvertiseAddress is host:port by which the other servers reach
+	// ServerPort; BindAddress and ServerPort by default.
+	AdvertiseAddress string
+
+	// Stores holds one store or several. The first one's partition is
+	// "default", that of the others "p2", "p3" and so on.
+	Stores []Store
+	// Servers are all servers of the cluster, this one included, in the same
+	// words on each of them: a server with an empty log bootstraps from it.
+	Servers []Server
+
+	LogStore LogStore
+	Failover Failover
+
+	// ConfigHash and Version are answered in /_status/stores as they are.
+	ConfigHash, Version string
+
+	// RetryWindow is how long a request waits for a leader and is retried
+	// across elections: 7 s by default, Consul's rpc_hold_timeout.
+	RetryWindow time.Duration
+	// Timing holds raft's timeouts.
+	Timing Timing
+
+	// Logger is required to be useful; nothing is logged without one.
+	Logger hclog.Logger
+	// Network listens and dials; TCP by default.
+	Network Network
+}
+
+// Store is one store of the node.
+type Store struct {
+	Path string
+	// ID must be that of the identity file; empty takes the file's.
+	ID    string
+	Attrs []string
+}
+
+// Server is one server of the cluster.
+type Server struct {
+	Name    string // its raft ID
+	Address string // host:port of its server RPC
+	Voter   bool
+}
+
+// LogStore is raft_logstore.
+type LogStore struct {
+	Backend         string // wal | boltdb
+	DisableLogCache bool
+	SegmentSizeMB   int  // wal
+	NoFreelistSync  bool // boltdb
+	Verification    Verification
+}
+
+// Verification is raft_logstore.verification. It is accepted and not yet in
+// force; a warning says so.
+type Verification struct {
+	Enabled  bool
+	Interval time.Duration
+}
+
+// Failover is wal_failover. It is accepted and reported; the failover log
+// itself is not in this version, and a warning says so.
+type Failover struct {
+	Mode     string // side-disk | among-stores | disabled
+	Path     string // of side-disk
+	PrevPath string
+}
+
+// The modes of Failover.
+const (
+	FailoverSideDisk    = "side-disk"
+	FailoverAmongStores = "among-stores"
+	FailoverDisabled    = "disabled"
+)
+
+// Timing holds raft's timeouts; see the fields of the same name in
+// raft.Config. The defaults suit a LAN. Tests shorten them.
+type Timing struct {
+	HeartbeatTimeout   time.Duration // 1 s
+	ElectionTimeout    time.Duration // 1 s
+	LeaderLeaseTimeout time.Duration // 500 ms
+	CommitTimeout      time.Duration // 50 ms
+	SnapshotInterval   time.Duration // 2 min
+	SnapshotThreshold  uint64        // 8192 entries
+	TrailingLogs       uint64        // 4096 entries
+	// EntriesInFlight is how many log entries a leader has under way at once;
+	// commands that come meanwhile wait and share the next one.
+	EntriesInFlight int
+}
+
+// setDefaults fills in the zero values.
+func (c *Config) setDefaults() {
+	setDefault(&c.BindAddress, "127.0.0.1")
+	setDefault(&c.ServerPort, 8300)
+	setDefault(&c.HTTPPort, 8500)
+	setDefault(&c.HTTPAddress, net.JoinHostPort(c.BindAddress, strconv.Itoa(c.HTTPPort)))
+	setDefault(&c.AdvertiseAddress, net.JoinHostPort(c.BindAddress, strconv.Itoa(c.ServerPort)))
+	setDefault(&c.LogStore.Backend, string(logstore.Default))
+	setDefault(&c.Failover.Mode, FailoverDisabled)
+	setDefault(&c.RetryWindow, 7*time.Second)
+	t := &c.Timing
+	setDefault(&t.HeartbeatTimeout, time.Second)
+	setDefault(&t.ElectionTimeout, t.HeartbeatTimeout)
+	setDefault(&t.LeaderLeaseTimeout, t.HeartbeatTimeout/2)
+	setDefault(&t.CommitTimeout, 50*time.Millisecond)
+	setDefault(&t.SnapshotInterval, 2*time.Minute)
+	setDefault(&t.SnapshotThreshold, 8192)
+	setDefault(&t.TrailingLogs, 4096)
+	setDefault(&t.EntriesInFlight, 2)
+	if c.Logger == nil {
+		c.Logger = hclog.NewNullLogger()
+	}
+	if c.Network == nil {
+		c.Network = TCP{}
+	}
+}
+
+func setDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// Validate names the first field with a value that cannot be used. Defaults
+// count as filled in.
+func (c *Config) Validate() error {
+	full := *c
+	full.setDefaults()
+	return full.validate()
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Cluster == "":
+		return refuse("Cluster", "", "name the cluster")
+	case c.ClusterID == "":
+		return refuse("ClusterID", "", "give the id that the stores were made with")
+	case c.Node == "":
+		return refuse("Node", "", "name the node")
+	case c.NodeID == "":
+		return refuse("NodeID", "", "give the id that the stores were made with")
+	case c.ServerPort < 0 || c.ServerPort > 65535:
+		return refuse("ServerPort", c.ServerPort, "use a port from 1 to 65535")
+	case c.HTTPPort < 0 || c.HTTPPort > 65535:
+		return refuse("HTTPPort", c.HTTPPort, "use a port from 1 to 65535")
+	case c.RetryWindow < 0:
+		return refuse("RetryWindow", c.RetryWindow, "use a positive duration")
+	}
+	if err := loopback("BindAddress", c.BindAddress); err != nil {
+		return err
+	}
+	host, _, err := net.SplitHostPort(c.HTTPAddress)
+	if err != nil {
+		return refuse("HTTPAddress", c.HTTPAddress, "use host:port")
+	}
+	if err := loopback("HTTPAddress", host); err != nil {
+		return err
+	}
+	if _, _, err := net.SplitHostPort(c.AdvertiseAddress); err != nil {
+		return refuse("AdvertiseAddress", c.AdvertiseAddress, "use host:port")
+	}
+	for _, check := range []func() error{c.validateStores, c.validateServers, c.validateLog, c.Timing.validate} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loopback refuses what others could reach: without TLS nothing keeps a
+// stranger from writing.
+func loopback(field, host string) error {
+	if host == "localhost" {
+		return nil
+	}
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		return refuse(field, host, "use an IP address of 127.0.0.0/8 or ::1")
+	case !ip.IsLoopback():
+		return refuse(field, host, "this version has no TLS yet and listens on loopback only: use an address of 127.0.0.0/8 or ::1")
+	}
+	return nil
+}
+
+func (c *Config) validateStores() error {
+	if len(c.Stores) == 0 {
+		return refuse("Stores", "", "give a store's directory")
+	}
+	paths := make(map[string]bool)
+	for i, s := range c.Stores {
+		field := fmt.Sprintf("Stores[%d].Path", i)
+		if s.Path == "" {
+			return refuse(field, "", "give the store's directory")
+		}
+		if paths[s.Path] {
+			return refuse(field, s.Path, "it is given twice: each store has a directory of its own")
+		}
+		paths[s.Path] = true
+	}
+	return nil
+}
+
+func (c *Config) validateServers() error {
+	names, addrs := make(map[string]bool), make(map[string]bool)
+	voters, self := 0, false
+	for i, s := range c.Servers {
+		field := fmt.Sprintf("Servers[%d]", i)
+		switch {
+		case s.Name == "":
+			return refuse(field+".Name", "", "name the server")
+		case names[s.Name]:
+			return refuse(field+".Name", s.Name, "two servers have this name")
+		case addrs[s.Address]:
+			return refuse(field+".Address", s.Address, "two servers have this address")
+		}
+		if _, _, err := net.SplitHostPort(s.Address); err != nil {
+			return refuse(field+".Address", s.Address, "use host:port")
+		}
+		names[s.Name], addrs[s.Address] = true, true
+		if s.Voter {
+			voters++
+		}
+		if s.Name != c.Node {
+			continue
+		}
+		self = true
+		if s.Address != c.AdvertiseAddress {
+			return refuse(field+".Address", s.Address, fmt.Sprintf("this node advertises %s: the two must be the same", c.AdvertiseAddress))
+		}
+	}
+	switch {
+	case len(c.Servers) == 0:
+		return refuse("Servers", "", "list every server of the cluster, this one included")
+	case !self:
+		return refuse("Servers", fmt.Sprint(c.Servers), fmt.Sprintf("node %q is not among them", c.Node))
+	case voters == 0:
+		return refuse("Servers", fmt.Sprint(c.Servers), "at least one server must be a voter")
+	}
+	return nil
+}
+
+func (c *Config) validateLog() error {
+	if err := c.logOptions().Validate(); err != nil {
+		return fmt.Errorf("%w: LogStore: %w", ErrConfig, err)
+	}
+	switch m := c.Failover.Mode; m {
+	case FailoverDisabled, FailoverAmongStores:
+	case FailoverSideDisk:
+		if c.Failover.Path == "" {
+			return refuse("Failover.Path", "", "give the side disk's directory")
+		}
+	default:
+		return refuse("Failover.Mode", m, "use side-disk, among-stores or disabled")
+	}
+	return nil
+}
+
+func (t *Timing) validate() error {
+	switch {
+	case t.HeartbeatTimeout < 5*time.Millisecond:
+		return refuse("Timing.HeartbeatTimeout", t.HeartbeatTimeout, "use 5ms or more")
+	case t.ElectionTimeout < t.HeartbeatTimeout:
+		return refuse("Timing.ElectionTimeout", t.ElectionTimeout, fmt.Sprintf("it must not be below HeartbeatTimeout, %v", t.HeartbeatTimeout))
+	case t.LeaderLeaseTimeout > t.HeartbeatTimeout || t.LeaderLeaseTimeout < 5*time.Millisecond:
+		// A lease longer than the patience of the followers would let a
+		// deposed leader serve reads.
+		return refuse("Timing.LeaderLeaseTimeout", t.LeaderLeaseTimeout, fmt.Sprintf("use 5ms to HeartbeatTimeout, %v", t.HeartbeatTimeout))
+	case t.EntriesInFlight < 1 || t.EntriesInFlight > maxEntriesInFlight:
+		return refuse("Timing.EntriesInFlight", t.EntriesInFlight, fmt.Sprintf("use 1 to %d", maxEntriesInFlight))
+	}
+	return nil
+}
+
+func refuse(field string, value any, advice string) error {
+	return fmt.Errorf("%w: %s = %q: %s", ErrConfig, field, fmt.Sprint(value), advice)
+}
+
+func (c *Config) logOptions() logstore.Options {
+	return logstore.Options{
+		Backend:          logstore.Backend(c.LogStore.Backend),
+		WALSegmentSizeMB: c.LogStore.SegmentSizeMB,
+		NoFreelistSync:   c.LogStore.NoFreelistSync,
+		Logger:           c.Logger,
+	}
+}
+
+// Limits that follow from one another.
+const (
+	// maxEntryBytes is the most that one log entry holds: two values of the
+	// largest size with their keys do not fit, one does.
+	maxEntryBytes = 1 << 20
+	// maxEntriesInFlight stays below raft's apply queue, so that handing an
+	// entry to raft never blocks.
+	maxEntriesInFlight = 8
+	// maxQueuedBytes is what may wait on a leader for its turn, and what may
+	// wait on a node for a connection to the leader.
+	maxQueuedBytes = 64 << 20
+	// maxOutstanding is how many writes of one node to one partition may be
+	// under way; it stays clear of the window in which the state machine
+	// knows a retry for what it is.
+	maxOutstanding = 1 << 16
+)
+
+var _ [maxEntryBytes - kv.MaxValueBytes - kv.MaxKeyBytes - 1024]struct{} // the largest command fits an entry
