@@ -125,6 +125,9 @@ type request struct {
 // do sends the request to the nodes in turn until one answers, and returns
 // the answer, its body unread.
 func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotReached, err)
+	}
 	first := c.first.Load()
 	var failures []error
 	for i := range c.bases {

@@ -7,4 +7,8 @@
 // those under /_status and /v1/operator/settings are Holdfast's own. The
 // package uses the standard library alone, so that a program can link it
 // without linking raft.
+//
+// [Client] reaches a cluster through any of its nodes. It never repeats a
+// write that was sent; see [ErrOutcomeUnknown]. It follows no leader itself:
+// nodes forward to theirs.
 package api
