@@ -1,0 +1,310 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package failover
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
+)
+
+// A journal is a set of files of one size in <side>/side/<store>/<partition>/,
+// made, filled with zeros and synced before they are needed: writing a record
+// never creates a file, grows one or syncs a directory.
+//
+//	000001.jnl
+//	┌─────────────────┬──────────┬──────────┬───┬──────────┬─────────
+//	│ header, 4096 B  │ record   │ record   │ … │ record   │ zeros, or what an older chain left
+//	└─────────────────┴──────────┴──────────┴───┴──────────┴─────────
+//
+// Header: magic, version u32, length u32, crc-32c u32 of the JSON, JSON of an Identity.
+//
+// A chain starts at the front of a file that recovery no longer needs, and
+// goes on in another such file when it is full. Older records behind the newest
+// one are told apart by their epoch, sequence and prev (rule 6).
+const (
+	journalMagic   = "HFJOURN\x00"
+	journalVersion = 1
+	journalStart   = 4096
+	journalSuffix  = ".jnl"
+
+	// DefaultJournalFileSize is the size of one journal file in bytes. It is
+	// also the largest record.
+	DefaultJournalFileSize = 16 << 20
+	// initialFiles exist before a log is opened; more are made beside the
+	// writer when these run out, up to the budget.
+	initialFiles = 4
+)
+
+// Identity says whose journal it is. All of it must match before a record is
+// replayed (rule 5).
+type Identity struct {
+	Cluster   string `json:"cluster"`
+	Node      string `json:"node"`
+	Store     string `json:"store"`
+	Partition string `json:"partition"`
+	// Log is random, made with the log's directory: the journal of a log that
+	// was moved away never replays into its successor.
+	Log string `json:"log"`
+}
+
+// ErrForeignJournal is returned for a journal of another log: it is not
+// replayed, not reused and not removed.
+var ErrForeignJournal = errors.New("the journal belongs to another log")
+
+// ErrDamaged is returned when records that were durable cannot be read any
+// more. Starting without them could lose acknowledged writes and votes.
+var ErrDamaged = errors.New("the side journal is damaged")
+
+// A journalFile is one file. Its fields belong to the side's writer, but for
+// newest and outstanding, which the side's mutex guards.
+type journalFile struct {
+	num  int
+	file vfs.File
+	// newest is the newest record handed to it. The file is free once the fence
+	// has passed that and no call on it is outstanding.
+	newest      seq
+	outstanding bool
+}
+
+func (f *journalFile) free(fenced seq) bool { return f.newest <= fenced && !f.outstanding }
+
+func journalPath(dir string, num int) string {
+	return filepath.Join(dir, fmt.Sprintf("%06d%s", num, journalSuffix))
+}
+
+// createJournalFile makes one file, durable with its directory entry when it returns.
+func createJournalFile(fsys vfs.FS, dir string, num int, size int64, id Identity) (*journalFile, error) {
+	header, err := encodeHeader(id)
+	if err != nil {
+		return nil, err
+	}
+	path := journalPath(dir, num)
+	temp := path + ".new"
+	if err := fsys.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	f, err := fsys.Create(temp)
+	if err != nil {
+		return nil, err
+	}
+	for _, step := range []func() error{
+		func() error { return vfs.FillZero(f, size) },
+		func() error { _, err := f.WriteAt(header, 0); return err },
+		f.SyncData,
+		func() error { return fsys.Rename(temp, path) },
+		func() error { return fsys.SyncDir(dir) },
+	} {
+		if err := step(); err != nil {
+			return nil, errors.Join(fmt.Errorf("making the journal file %s: %w", path, err), f.Close())
+		}
+	}
+	return &journalFile{num: num, file: f}, nil
+}
+
+func encodeHeader(id Identity) ([]byte, error) {
+	body, err := json.Marshal(id)
+	if err != nil {
+		return nil, err
+	}
+	b := []byte(journalMagic)
+	b = binary.LittleEndian.AppendUint32(b, journalVersion)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(body))) //nolint:gosec // an identity is short
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
+	b = append(b, body...)
+	if len(b) > journalStart {
+		return nil, fmt.Errorf("the identity %+v is too long for a journal's header", id)
+	}
+	return b, nil
+}
+
+// decodeHeader reads a file's first bytes. Magic and version are checked
+// apart, so that a newer version is not called damage.
+func decodeHeader(b []byte) (Identity, error) {
+	var id Identity
+	const fixed = len(journalMagic) + 12
+	if len(b) < fixed || string(b[:len(journalMagic)]) != journalMagic {
+		return id, fmt.Errorf("%w: not a journal file (no magic)", ErrDamaged)
+	}
+	le := binary.LittleEndian
+	rest := b[len(journalMagic):]
+	if v := le.Uint32(rest); v != journalVersion {
+		return id, fmt.Errorf("journal version %d; this program reads version %d: start the version that wrote it", v, journalVersion)
+	}
+	n, sum := int(le.Uint32(rest[4:])), le.Uint32(rest[8:])
+	if n > len(b)-fixed || crc32.Checksum(b[fixed:fixed+n], castagnoli) != sum {
+		return id, fmt.Errorf("%w: header checksum", ErrDamaged)
+	}
+	if err := json.Unmarshal(b[fixed:fixed+n], &id); err != nil {
+		return id, fmt.Errorf("%w: header: %w", ErrDamaged, err)
+	}
+	return id, nil
+}
+
+// openJournalFiles opens the files of dir, in order of their numbers, and
+// checks that they are this log's. Half-made files are removed.
+func openJournalFiles(fsys vfs.FS, dir string, id Identity) ([]*journalFile, error) {
+	names, err := fsys.List(dir)
+	if err != nil {
+		return nil, err
+	}
+	var files []*journalFile
+	fail := func(err error) ([]*journalFile, error) {
+		for _, f := range files {
+			err = errors.Join(err, f.file.Close())
+		}
+		return nil, err
+	}
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		if strings.HasSuffix(name, journalSuffix+".new") {
+			if err := fsys.Remove(path); err != nil {
+				return fail(err)
+			}
+			continue
+		}
+		var num int
+		if _, err := fmt.Sscanf(name, "%06d"+journalSuffix, &num); err != nil {
+			continue
+		}
+		f, err := fsys.OpenReadWrite(path)
+		if err != nil {
+			return fail(err)
+		}
+		files = append(files, &journalFile{num: num, file: f})
+		header := make([]byte, journalStart)
+		if _, err := f.ReadAt(header, 0); err != nil {
+			return fail(fmt.Errorf("%w: %s: reading the header: %w", ErrDamaged, path, err))
+		}
+		got, err := decodeHeader(header)
+		if err != nil {
+			return fail(fmt.Errorf("%s: %w", path, err))
+		}
+		if got != id {
+			return fail(fmt.Errorf("%s: %w: it is %+v, this log is %+v", path, ErrForeignJournal, got, id))
+		}
+	}
+	return files, nil
+}
+
+// A run is the records at the front of one file that follow one another.
+type run struct {
+	file    *journalFile
+	records []record
+}
+
+// readRun reads the run of one file: records of one epoch, consecutive, each
+// naming the one before it. It ends at the first that does not.
+func readRun(f *journalFile, sum uint32) (run, error) {
+	r := run{file: f}
+	size, err := f.file.Size()
+	if err != nil {
+		return r, err
+	}
+	if size <= journalStart {
+		return r, nil
+	}
+	b := make([]byte, size-journalStart)
+	if _, err := f.file.ReadAt(b, journalStart); err != nil {
+		return r, fmt.Errorf("reading the journal: %w", err)
+	}
+	for len(b) > 0 {
+		rec, err := decodeRecord(b, sum)
+		if errors.Is(err, errTorn) {
+			break
+		}
+		if err != nil {
+			return r, err
+		}
+		if n := len(r.records); n > 0 {
+			before := r.records[n-1]
+			if rec.epoch != before.epoch || rec.op.seq != before.op.seq+1 || rec.prev != before.crc {
+				break
+			}
+		}
+		r.records = append(r.records, rec)
+		b = b[rec.op.size:]
+	}
+	return r, nil
+}
+
+// chain joins the runs of all files and returns the records above the fence in
+// the order of their epoch and sequence: what recovery replays. It is pure.
+//
+// ErrDamaged where a record says that a later one was durable than the chain
+// reaches: the end is not a torn tail then.
+func chain(runs []run, sum uint32, fenced fence) ([]record, error) {
+	// heads[epoch] is the start of that epoch's chain; next finds what follows a record.
+	type link struct {
+		epoch uint64
+		seq   seq
+		prev  uint32
+	}
+	next := map[link]run{}
+	heads := map[uint64]run{}
+	var epochs []uint64
+	for _, r := range runs {
+		if len(r.records) == 0 {
+			continue
+		}
+		first := r.records[0]
+		if first.prev == sum {
+			if _, twice := heads[first.epoch]; twice {
+				return nil, fmt.Errorf("%w: epoch %d starts twice", ErrDamaged, first.epoch)
+			}
+			heads[first.epoch] = r
+			epochs = append(epochs, first.epoch)
+			continue
+		}
+		next[link{first.epoch, first.op.seq, first.prev}] = r
+	}
+
+	// Durable is the newest operation that any record of an epoch knows to be durable.
+	durable := map[uint64]seq{}
+	for _, r := range runs {
+		for _, rec := range r.records {
+			durable[rec.epoch] = max(durable[rec.epoch], rec.durable)
+		}
+	}
+
+	var out []record
+	var newest seq
+	slices.Sort(epochs)
+	for _, epoch := range epochs {
+		r, ok := heads[epoch], true
+		var last record
+		for ok {
+			for _, rec := range r.records {
+				last = rec
+				if epoch >= fenced.epoch && rec.op.seq > fenced.seq {
+					if rec.op.seq <= newest {
+						return nil, fmt.Errorf("%w: operation %d of epoch %d is older than operation %d of an earlier epoch", ErrDamaged, rec.op.seq, epoch, newest)
+					}
+					out = append(out, rec)
+					newest = rec.op.seq
+				}
+			}
+			r, ok = next[link{epoch, last.op.seq + 1, last.crc}]
+		}
+		if d := durable[epoch]; d > last.op.seq && d > fenced.seq {
+			return nil, fmt.Errorf("%w: operation %d of epoch %d was durable; the chain ends at %d", ErrDamaged, d, epoch, last.op.seq)
+		}
+		delete(durable, epoch)
+	}
+	// Runs of an epoch whose first file is gone.
+	for epoch, d := range durable {
+		if d > fenced.seq && epoch >= fenced.epoch {
+			return nil, fmt.Errorf("%w: the start of epoch %d is missing; operation %d in it was durable", ErrDamaged, epoch, d)
+		}
+	}
+	return out, nil
+}
