@@ -23,6 +23,11 @@ import (
 // Config is what an engine runs with: complete and valid.
 type Config struct {
 	*agentapi.Spec
+	// NodeID names this node for good; see NodeID.
+	NodeID string
+	// StoreIDs are the identities that stores must have, by path. One that is
+	// not here is taken as it is, and made where it is empty.
+	StoreIDs map[string]string
 	// HTTPAddress is host:port of the HTTP API.
 	HTTPAddress string
 	// DerivedID is set where nobody named the cluster's ID and it was made
@@ -89,8 +94,12 @@ func (f *File) Config() (*Config, error) {
 		Log:         agentapi.Log{Level: strings.ToLower(f.LogLevel)},
 		ServerRules: agentapi.ServerRules{LeaveOnTerminate: f.LeaveOnTerminate, SkipLeaveOnInterrupt: f.SkipLeaveOnInterrupt, RejoinAfterLeave: f.RejoinAfterLeave},
 	}
+	c.StoreIDs = map[string]string{}
 	for _, st := range f.Stores {
 		s.Stores = append(s.Stores, agentapi.StoreSpec{Path: st.Path, Attrs: st.Attrs})
+		if st.ID != "" {
+			c.StoreIDs[st.Path] = st.ID
+		}
 	}
 	if len(s.Stores) == 0 && f.DataDir != "" {
 		s.Stores = []agentapi.StoreSpec{{Path: f.DataDir}}
@@ -105,6 +114,7 @@ func (f *File) Config() (*Config, error) {
 	if err := c.Validate(); err != nil {
 		return nil, inOurWords(err)
 	}
+	c.NodeID = cmp.Or(f.NodeID, NodeID(c.Cluster.ID, c.Node))
 	c.HTTPAddress = net.JoinHostPort(cmp.Or(f.Addresses.HTTP, f.ClientAddr, c.BindAddress), strconv.Itoa(c.Ports.HTTP))
 	if host, _, _ := net.SplitHostPort(c.HTTPAddress); host != "localhost" {
 		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
@@ -195,6 +205,16 @@ func (f *File) joined(c *Config, advertise string) error {
 		c.Node = c.Servers[i].Name
 	}
 	return nil
+}
+
+// NodeID is the id of a node that nobody gave one: made from the cluster's id
+// and the node's name, so that agent and engine agree on it without a file.
+func NodeID(clusterID, node string) string {
+	space, err := uuid.Parse(clusterID)
+	if err != nil {
+		space = uuid.NameSpaceURL // Validate refuses such an id before anybody uses this
+	}
+	return uuid.NewSHA1(space, []byte("node:"+node)).String()
 }
 
 // derivedID makes the UUID of a cluster whose servers were only listed.

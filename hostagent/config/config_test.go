@@ -164,7 +164,7 @@ func TestSpecThroughFile(t *testing.T) {
 		WALFailover:  agentapi.WALFailover{Mode: "side-disk", PrevPath: "/old"},
 		ServerRules:  agentapi.ServerRules{SkipLeaveOnInterrupt: true, RejoinAfterLeave: true},
 	}).WithDefaults()
-	b, err := json.Marshal(FromSpec(s))
+	b, err := json.Marshal(FromSpec(s, map[string]string{"/data/2": "x"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +175,12 @@ func TestSpecThroughFile(t *testing.T) {
 	}
 	if diff := cmp.Diff(s, c.Spec); diff != "" {
 		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]string{"/data/2": "x"}, c.StoreIDs); diff != "" {
+		t.Error(diff)
+	}
+	if c.NodeID != NodeID(s.Cluster.ID, "a") || c.NodeID == NodeID(s.Cluster.ID, "b") {
+		t.Errorf("node id %s", c.NodeID)
 	}
 	hash := c.Hash()
 	c.Log.Level = "debug"

@@ -13,6 +13,7 @@ import (
 // Pointers and empty values are keys that nobody wrote.
 type File struct {
 	NodeName string  `mapstructure:"node_name" json:"node_name,omitempty"`
+	NodeID   string  `mapstructure:"node_id" json:"node_id,omitempty"`
 	Cluster  Cluster `mapstructure:"cluster" json:"cluster,omitzero"`
 	// Datacenter names the cluster where a Consul server's configuration does.
 	Datacenter string `mapstructure:"datacenter" json:"datacenter,omitempty"`
@@ -69,7 +70,10 @@ type Server struct {
 
 // Store is one element of stores.
 type Store struct {
-	Path  string   `mapstructure:"path" json:"path"`
+	Path string `mapstructure:"path" json:"path"`
+	// ID, when set, is the identity that Path must have. Without it an empty
+	// directory is made a store.
+	ID    string   `mapstructure:"id" json:"id,omitempty"`
 	Attrs []string `mapstructure:"attrs" json:"attrs,omitempty"`
 }
 
@@ -99,8 +103,9 @@ type WAL struct {
 }
 
 // FromSpec returns the file that says what a node spec says: the agent writes
-// it, the engine reads it, and both get one Config from it.
-func FromSpec(s *agentapi.Spec) *File {
+// it, the engine reads it, and both get one Config from it. ids are those of
+// the stores by path.
+func FromSpec(s *agentapi.Spec, ids map[string]string) *File {
 	f := &File{
 		NodeName: s.Node,
 		Cluster:  Cluster{Name: s.Cluster.Name, ID: s.Cluster.ID},
@@ -123,7 +128,7 @@ func FromSpec(s *agentapi.Spec) *File {
 		f.Servers = append(f.Servers, Server{Name: srv.Name, Address: srv.Address, Voter: new(srv.Voter)})
 	}
 	for _, st := range s.Stores {
-		f.Stores = append(f.Stores, Store{Path: st.Path, Attrs: st.Attrs})
+		f.Stores = append(f.Stores, Store{Path: st.Path, ID: ids[st.Path], Attrs: st.Attrs})
 	}
 	return f
 }
