@@ -1,0 +1,87 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
+)
+
+// ErrNoEngine: no engine of the cluster runs whose API could be asked.
+var ErrNoEngine = errors.New("no engine of the cluster is running")
+
+// Client returns a client of the engines that run, the leader's first, each
+// reached through its own node, so that an API on loopback is no obstacle.
+func (ns Nodes) Client(p platform.Platform) (*api.Client, error) {
+	names := ns.Ready()
+	leader := ns.Leader()
+	slices.SortStableFunc(names, func(a, b string) int { return first(b == leader) - first(a == leader) })
+	var addresses []string
+	byAddress := map[string]string{}
+	for _, name := range names {
+		address := ns[name].Status.Engine.HTTPAddress
+		if address == "" {
+			continue
+		}
+		addresses = append(addresses, address)
+		byAddress[address] = name
+	}
+	if len(addresses) == 0 {
+		return nil, ErrNoEngine
+	}
+	return api.New(api.Config{Addresses: addresses, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		name, ok := byAddress[address]
+		if !ok {
+			return nil, fmt.Errorf("%s belongs to no node of the cluster", address)
+		}
+		return p.Node(name).DialContext(ctx, network, address)
+	}})
+}
+
+func first(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// Settings are the settings that somebody set, as the leader has them.
+func (ns Nodes) Settings(ctx context.Context, p platform.Platform) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, AgentTimeout)
+	defer cancel()
+	c, err := ns.Client(p)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	s, err := c.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	set := map[string]string{}
+	for _, name := range s.Set {
+		set[name] = s.Settings[name]
+	}
+	return set, nil
+}
+
+// Linearizable reads through a majority and says why it could not.
+func (ns Nodes) Linearizable(ctx context.Context, p platform.Platform) error {
+	c, err := ns.Client(p)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = c.GetValue(ctx, "holdfast/ready", api.Read{Consistency: api.Consistent})
+	if errors.Is(err, api.ErrNotFound) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,141 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package observe
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
+)
+
+// DefaultPartition is the partition that every cluster has.
+const DefaultPartition = "default"
+
+const (
+	// AgentTimeout bounds the wait for one agent's answer.
+	AgentTimeout = 5 * time.Second
+	// parallel is how many agents are asked at a time.
+	parallel = 16
+)
+
+// Node is one node as it was seen.
+type Node struct {
+	Name string
+	// Err is why the agent gave no status; Status is empty then.
+	Err    error
+	Status agentapi.Status
+}
+
+// Reachable tells whether the agent answered.
+func (n Node) Reachable() bool { return n.Err == nil }
+
+// EngineRunning tells whether the agent answered and its engine serves.
+func (n Node) EngineRunning() bool {
+	return n.Reachable() && n.Status.Engine.State == agentapi.EngineRunning
+}
+
+// Partition is the named partition as the node's engine sees it.
+func (n Node) Partition(name string) (api.Partition, bool) {
+	if n.Status.Engine.Stores == nil {
+		return api.Partition{}, false
+	}
+	for _, s := range n.Status.Engine.Stores.Stores {
+		for _, p := range s.Partitions {
+			if p.Name == name {
+				return p, true
+			}
+		}
+	}
+	return api.Partition{}, false
+}
+
+// Leads tells whether the node's engine says that it leads the default partition.
+func (n Node) Leads() bool {
+	p, ok := n.Partition(DefaultPartition)
+	return ok && n.EngineRunning() && p.State == "Leader"
+}
+
+// Nodes are the nodes of a cluster by name.
+type Nodes map[string]Node
+
+// Agents asks the agents of the named nodes, each AgentTimeout at most.
+func Agents(ctx context.Context, p platform.Platform, names []string) Nodes {
+	var (
+		wg    sync.WaitGroup
+		slots = make(chan struct{}, parallel) // holds one value per agent being asked
+		nodes = make([]Node, len(names))
+	)
+	for i, name := range names {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			ctx, cancel := context.WithTimeout(ctx, AgentTimeout)
+			defer cancel()
+			st, err := p.Node(name).Agent().Status(ctx)
+			nodes[i] = Node{Name: name, Err: err, Status: st}
+		})
+	}
+	wg.Wait()
+	all := make(Nodes, len(nodes))
+	for _, n := range nodes {
+		all[n.Name] = n
+	}
+	return all
+}
+
+// Names are the nodes' names in order.
+func (ns Nodes) Names() []string { return slices.Sorted(maps.Keys(ns)) }
+
+// Leader names the node that leads the default partition in the newest term,
+// empty where none says so.
+func (ns Nodes) Leader() string {
+	leader, term := "", uint64(0)
+	for _, name := range ns.Names() {
+		if p, ok := ns[name].Partition(DefaultPartition); ok && ns[name].Leads() && (leader == "" || p.Term > term) {
+			leader, term = name, p.Term
+		}
+	}
+	return leader
+}
+
+// Ready names the nodes whose agent answers and whose engine runs.
+func (ns Nodes) Ready() []string {
+	ready := []string{}
+	for _, name := range ns.Names() {
+		if ns[name].EngineRunning() {
+			ready = append(ready, name)
+		}
+	}
+	return ready
+}
+
+// Failure is the first node, by name, whose engine exited by itself and does not
+// run, as an error that carries the engine's last words.
+func (ns Nodes) Failure() error {
+	for _, name := range ns.Names() {
+		n := ns[name]
+		if n.Reachable() && n.Status.Engine.State == agentapi.EngineFailed {
+			return &EngineError{Node: name, LastExit: n.Status.Engine.LastExit}
+		}
+	}
+	return nil
+}
+
+// EngineError says that an engine ends by itself each time it is started.
+type EngineError struct{ Node, LastExit string }
+
+func (e *EngineError) Error() string {
+	last := e.LastExit
+	if last == "" {
+		last = "it left no word; see the engine's log on the node"
+	}
+	return fmt.Sprintf("node %s: the engine does not stay up: %s", e.Node, last)
+}

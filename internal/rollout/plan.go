@@ -1,0 +1,113 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Node is what a rollout has to know of one node.
+type Node struct {
+	Name   string
+	Voter  bool
+	Leader bool
+	// Running: the engine's process is there and its API answers.
+	Running bool
+	// Applied is the index of the last raft entry that the engine applied, and
+	// Commit the last that it knows to be committed.
+	Applied, Commit uint64
+	// Restart lists why the engine has to restart: "ports.http: 8501 → 8500".
+	Restart []string
+}
+
+// Step is the restart of one node's engine.
+type Step struct {
+	Node string
+	Why  []string
+}
+
+func (s Step) String() string {
+	return fmt.Sprintf("node %s: restart engine (%s)", s.Node, strings.Join(s.Why, "; "))
+}
+
+// Plan orders the restarts that the nodes need: those that do not vote, then
+// followers, then the leader, by name within each.
+func Plan(nodes []Node) []Step {
+	nodes = slices.Clone(nodes)
+	slices.SortFunc(nodes, func(a, b Node) int {
+		if d := rank(a) - rank(b); d != 0 {
+			return d
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	var steps []Step
+	for _, n := range nodes {
+		if len(n.Restart) > 0 {
+			steps = append(steps, Step{Node: n.Name, Why: n.Restart})
+		}
+	}
+	return steps
+}
+
+func rank(n Node) int {
+	switch {
+	case n.Leader:
+		return 2
+	case n.Voter:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// lag is how many entries a node may be behind and still count as caught up:
+// writes go on while it is looked at.
+const lag = 256
+
+// gate returns why the named node's engine may not be stopped now, empty where
+// it may. A cluster of one or two voters stops writing while one restarts, which
+// cannot be helped; with three or more, the others have to carry on.
+func gate(nodes []Node, name string) string {
+	commit, leader := uint64(0), false
+	voters := 0
+	for _, n := range nodes {
+		commit = max(commit, n.Commit)
+		leader = leader || n.Leader
+		if n.Voter {
+			voters++
+		}
+	}
+	if !leader {
+		return "the cluster has no leader"
+	}
+	for _, n := range nodes {
+		switch {
+		case !n.Voter || n.Name == name:
+		case !n.Running:
+			return fmt.Sprintf("voter %s does not run", n.Name)
+		case n.Applied+lag < commit:
+			return fmt.Sprintf("voter %s is %d entries behind", n.Name, commit-n.Applied)
+		}
+	}
+	return ""
+}
+
+// after returns why the named node does not count as back yet, empty where it does.
+func after(nodes []Node, name string) string {
+	if why := gate(nodes, ""); why != "" {
+		return why
+	}
+	i := slices.IndexFunc(nodes, func(n Node) bool { return n.Name == name })
+	switch {
+	case i < 0:
+		return fmt.Sprintf("node %s does not answer", name)
+	case !nodes[i].Running:
+		return fmt.Sprintf("the engine of %s does not run", name)
+	case len(nodes[i].Restart) > 0:
+		return fmt.Sprintf("the engine of %s still runs with %s", name, strings.Join(nodes[i].Restart, "; "))
+	}
+	return ""
+}
