@@ -105,7 +105,7 @@ func TestDedupFloorBounds(t *testing.T) {
 // and the same before and after a restore; list indexes do not go back.
 func TestGraveyardIsBounded(t *testing.T) {
 	m := New()
-	apply(t, m, Command{Op: OpPut, Key: "first/x"}, Command{Op: OpDelete, Key: "first/x"}, Command{Op: OpPut, Key: "first/stays"})
+	apply(t, m, Command{Op: OpPut, Key: "first/stays"}, Command{Op: OpPut, Key: "first/x"}, Command{Op: OpDelete, Key: "first/x"})
 	deletePairs := func(n int, key func(int) string) {
 		var batch []Command
 		for i := range n {
@@ -130,5 +130,30 @@ func TestGraveyardIsBounded(t *testing.T) {
 	}
 	if got := m.Read(Query{Kind: QueryList, Key: "first/"}).Index; got < last {
 		t.Errorf("the index of first/ went back from %d to %d", last, got)
+	}
+}
+
+// TestGraveyardEvictsByLastDeletion: a key that was deleted long ago and again
+// just now is not the oldest.
+func TestGraveyardEvictsByLastDeletion(t *testing.T) {
+	m := New()
+	kill := func(key string) uint64 {
+		t.Helper()
+		return apply(t, m, Command{Op: OpPut, Key: key}, Command{Op: OpDelete, Key: key})[1].Index
+	}
+	kill("again")
+	var batch []Command
+	for i := range maxStones - 1 {
+		key := fmt.Sprintf("many/%d", i)
+		batch = append(batch, Command{Op: OpPut, Key: key}, Command{Op: OpDelete, Key: key})
+	}
+	apply(t, m, batch...)
+	last := kill("again")
+	kill("one more")
+	if got := m.Read(Query{Kind: QueryList, Key: "again"}); got.Index < last {
+		t.Errorf("list of it: index %d, deleted at %d", got.Index, last)
+	}
+	if got := m.view.Load().stone.last("again"); got != last {
+		t.Errorf("its stone says %d, want %d", got, last)
 	}
 }

@@ -17,11 +17,15 @@ const maxStones = 65536
 // oldest first, and floor stands in for it: the index of a list is never
 // below it, which costs some waiting client one needless look.
 //
-// The value is immutable but for queue, which the applying goroutine owns.
+// Immutable in a published view, but for queue, which the applying goroutine
+// owns.
 type graveyard struct {
 	stones *iradix.Tree[uint64] // deleted key or prefix → index
 	floor  uint64
 	queue  *stoneQueue
+	// txn holds the stones of the batch that is being applied, if it has any.
+	txn *iradix.Txn[uint64]
+	n   int // number of stones, txn's included
 }
 
 // stoneQueue is the order of deletion. It may hold a stone that a later
@@ -39,16 +43,22 @@ func newGraveyard() graveyard {
 	return graveyard{stones: iradix.New[uint64](), queue: &stoneQueue{}}
 }
 
-// insert is called with ever higher indexes.
+// insert is called with ever higher indexes, and followed by commit.
 func (g *graveyard) insert(key string, index uint64) {
-	g.stones, _, _ = g.stones.Insert([]byte(key), index)
+	if g.txn == nil {
+		g.txn = g.stones.Txn()
+	}
+	if _, replaced := g.txn.Insert([]byte(key), index); !replaced {
+		g.n++
+	}
 	q := g.queue
 	q.order = append(q.order, stone{key, index})
-	for g.stones.Len() > maxStones {
+	for g.n > maxStones {
 		s := q.order[0]
 		q.order = q.order[1:]
 		if g.current(s) {
-			g.stones, _, _ = g.stones.Delete([]byte(s.key))
+			g.txn.Delete([]byte(s.key))
+			g.n--
 			g.floor = s.index
 		}
 	}
@@ -64,8 +74,14 @@ func (g *graveyard) insert(key string, index uint64) {
 }
 
 func (g *graveyard) current(s stone) bool {
-	index, ok := g.stones.Get([]byte(s.key))
+	index, ok := g.txn.Get([]byte(s.key))
 	return ok && index == s.index
+}
+
+func (g *graveyard) commit() {
+	if g.txn != nil {
+		g.stones, g.txn = g.txn.CommitOnly(), nil
+	}
 }
 
 // last is the index of the last deletion under the prefix, 0 where none is known.

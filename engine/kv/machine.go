@@ -143,6 +143,7 @@ func begin(v *view) *txn {
 func (t *txn) commit() *view {
 	v := t.view
 	v.tree = t.tree.CommitOnly()
+	v.stone.commit()
 	return &v
 }
 

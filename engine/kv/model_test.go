@@ -130,9 +130,9 @@ func (m *model) read(q Query) Answer {
 
 // TestModel applies random batches to the machine and to the model, through
 // retries, reordered sequence numbers and snapshots, and compares all that
-// can be seen. Seen to fail with each of: dedup.lookup taken out, the count in
-// deleteTree left to the transaction, put keeping the old create index out,
-// an origin's messages or heard left out of the snapshot.
+// can be seen. Seen to fail with each of: the dedup lookup taken out, the count
+// in deleteTree left to the radix transaction, CreateIndex not kept, an
+// origin's heard index not restored, the index of a list not collected.
 func TestModel(t *testing.T) {
 	key := rapid.Custom(func(t *rapid.T) string {
 		return rapid.StringOfN(rapid.RuneFrom([]rune("ab/")), 1, 4, -1).Draw(t, "key")

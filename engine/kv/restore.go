@@ -31,6 +31,7 @@ func (m *StateMachine) Restore(r io.Reader) error {
 	rs.view.tree = rs.tree.CommitOnly()
 	rs.view.settings.Set = rs.settings
 	rs.view.stone.stones = rs.stones.CommitOnly()
+	rs.view.stone.n = rs.view.stone.stones.Len()
 	slices.SortFunc(rs.order, func(a, b stone) int { return cmp.Compare(a.index, b.index) })
 	rs.view.stone.queue = &stoneQueue{order: rs.order}
 	m.dedup = rs.dedup
