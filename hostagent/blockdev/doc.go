@@ -17,6 +17,9 @@
 //   - the transport of vd* is "virtio", as from lsblk 2.39 on.
 //   - the serial number that a hypervisor gives a virtio disk is read from
 //     sysfs where udev is silent.
+//   - names are without the blanks that SCSI fills them up with.
+//   - how full a file system is comes from a mount point that leads to it,
+//     not from one that a later mount hides.
 //
 // Guarantees: a device that vanishes while it is read is left out, and fails
 // nothing else. No call waits for a disk that hangs: sysfs answers from

@@ -3,13 +3,13 @@
 
 package blockdev
 
-import "fmt"
+import (
+	"fmt"
+	"math/bits"
+)
 
-// HumanSize prints a size as lsblk does: "64M", "54.7M", "0B".
-//
-// lsblk's decimal is not the nearest one. It takes the 1024ths of the
-// remainder for 1000ths and rounds those: 1.5 KiB less one byte is "1.5K",
-// and 1 MiB less one byte "1024K".
+// HumanSize prints a size as lsblk does: "64M", "54.7M", "0B". The decimal is
+// rounded from thousandths that were cut off, so 1 MiB less one byte is "1024K".
 func HumanSize(bytes uint64) string {
 	shift, suffix := 0, byte('B')
 	for _, s := range []byte("KMGTPE") {
@@ -22,8 +22,9 @@ func HumanSize(bytes uint64) string {
 	if shift == 0 {
 		return fmt.Sprintf("%d%c", bytes, suffix)
 	}
-	whole := bytes >> shift
-	thousandths := (bytes & (1<<shift - 1)) >> (shift - 10)
+	whole, rest := bytes>>shift, bytes&(1<<shift-1)
+	hi, lo := bits.Mul64(rest, 1000) // of exbibytes, more than 64 bits
+	thousandths, _ := bits.Div64(hi, lo, 1<<shift)
 	tenths := (thousandths + 50) / 100
 	if tenths == 10 {
 		whole, tenths = whole+1, 0

@@ -20,7 +20,7 @@ func Table(w io.Writer, devices []Device, width int) error {
 	for _, n := range Tree(devices) {
 		rows = appendRows(rows, n, "", "", "")
 	}
-	var widths [len(headings)]int
+	widths := minimalWidths
 	for _, r := range rows {
 		for i, c := range r.columns {
 			widths[i] = max(widths[i], utf8.RuneCountInString(c))
@@ -45,6 +45,10 @@ func Table(w io.Writer, devices []Device, width int) error {
 }
 
 var headings = [6]string{"NAME", "MAJ:MIN", "RM", "SIZE", "RO", "TYPE"}
+
+// minimalWidths are lsblk's too: most sizes have up to five characters, so
+// that tables taken one after the other look alike.
+var minimalWidths = [len(headings)]int{3: 5}
 
 // rightAligned columns are the numbers. MAJ:MIN is aligned at its colon.
 var rightAligned = [len(headings)]bool{2: true, 3: true, 4: true}
