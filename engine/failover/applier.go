@@ -60,7 +60,7 @@ const (
 // piece of compaction.
 func (l *Log) step() stepResult {
 	l.mu.Lock()
-	if l.mu.led.wantsFence() {
+	if l.mu.led.wantsFence() || l.shortensLocked() {
 		l.mu.Unlock()
 		l.writeFence()
 		return worked
@@ -82,6 +82,15 @@ func (l *Log) step() stepResult {
 		return worked
 	}
 	return idle
+}
+
+// shortensLocked reports whether the next operation has to wait for a fence.
+func (l *Log) shortensLocked() bool {
+	if len(l.mu.queue) == 0 {
+		return false
+	}
+	head := l.mu.queue[0]
+	return head.kind != opAppend && !l.mu.led.mayShorten(head.seq)
 }
 
 // batchLocked takes the head of the queue: one operation, or consecutive

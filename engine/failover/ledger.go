@@ -159,6 +159,13 @@ func (l *ledger) replayableBelow(s seq) bool {
 	return l.oldestReplayable() <= min(l.issued, s-1)
 }
 
+// mayShorten reports whether the primary may be handed operation s, which is
+// not an append. One that removes entries may be handed over only once no
+// record before it can be replayed: an append replayed onto a log that is
+// shorter than the one it was made for would leave a hole, and what the
+// operation removed is nowhere else. The applier fences first.
+func (l *ledger) mayShorten(s seq) bool { return !l.replayableBelow(s) }
+
 // oldestReplayable is the first operation whose record recovery would replay,
 // if there is one.
 func (l *ledger) oldestReplayable() seq { return max(l.first, l.fenced+1) }

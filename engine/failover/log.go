@@ -123,6 +123,13 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 		return nil
 	}
 	first := entries[0].Index
+	if last, _ := l.LastIndex(); first <= last {
+		// What is replaced goes by an operation of its own, so that the primary
+		// never has the old suffix gone and the new one not there yet under one number.
+		if err := l.DeleteRange(first, last); err != nil {
+			return err
+		}
+	}
 	var last *op
 	for len(entries) > 0 {
 		n, size := 1, entryBytes(entries[0])

@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-
-	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
 )
 
 // A fakePrimary is a log store whose every call is durable when it returns,
@@ -25,16 +23,16 @@ type fakePrimary struct {
 	mu     sync.Mutex
 	logs   map[uint64]*raft.Log
 	stable map[string][]byte
+	power  *sync.RWMutex // held alone while the machine is being cloned
 	gate   chan struct{} // writes wait for it to be closed; nil: they do not
 	land   bool          // a hung write has landed already and only its answer hangs
 	fail   []error       // one per write to come
 	writes int
-	hung   int // writes that wait
 	open   int // handles
 }
 
-func newFakePrimary() *fakePrimary {
-	return &fakePrimary{logs: map[uint64]*raft.Log{}, stable: map[string][]byte{}}
+func newFakePrimary(power *sync.RWMutex) *fakePrimary {
+	return &fakePrimary{power: power, logs: map[uint64]*raft.Log{}, stable: map[string][]byte{}}
 }
 
 func (p *fakePrimary) hang(land bool) {
@@ -54,8 +52,15 @@ func (p *fakePrimary) thaw() {
 
 // write runs do as a write to the disk.
 func (p *fakePrimary) write(do func()) error {
+	land := func() {
+		p.power.RLock()
+		defer p.power.RUnlock()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		do()
+	}
 	p.mu.Lock()
-	gate, land := p.gate, p.land
+	gate, landed := p.gate, p.land
 	p.writes++
 	if len(p.fail) > 0 {
 		err := p.fail[0]
@@ -63,23 +68,16 @@ func (p *fakePrimary) write(do func()) error {
 		p.mu.Unlock()
 		return err
 	}
-	if gate != nil {
-		if land {
-			do()
-		}
-		p.hung++
-		p.mu.Unlock()
-		<-gate
-		p.mu.Lock()
-		p.hung--
-		if !land {
-			do()
-		}
-		p.mu.Unlock()
-		return nil
-	}
-	do()
 	p.mu.Unlock()
+	if gate == nil || landed {
+		land()
+	}
+	if gate != nil {
+		<-gate
+		if !landed {
+			land()
+		}
+	}
 	return nil
 }
 
@@ -87,7 +85,7 @@ func (p *fakePrimary) write(do func()) error {
 func (p *fakePrimary) crashClone() *fakePrimary {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return &fakePrimary{logs: maps.Clone(p.logs), stable: maps.Clone(p.stable)}
+	return &fakePrimary{power: p.power, logs: maps.Clone(p.logs), stable: maps.Clone(p.stable)}
 }
 
 func (p *fakePrimary) handle() (Store, error) {
@@ -185,45 +183,61 @@ func (h *fakeHandle) Close() error {
 	return nil
 }
 
-// A bench is one log over a fake primary and a real side directory.
+// A rig is one log over a fake primary and a side directory.
 type rig struct {
-	t       *testing.T
-	dir     string // the primary's
-	sideDir string
+	t       testing.TB
+	power   sync.RWMutex
+	fs      *rootFS
 	primary *fakePrimary
 	side    *Side
 	log     *Log
+	change  []func(*Config)
+	dead    []func()
 }
 
-func newRig(t *testing.T, change ...func(*Config)) *rig {
+const (
+	rigDir  = "/data/raft/default"
+	rigSide = "/side"
+)
+
+func newRig(t testing.TB, change ...func(*Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: t.TempDir(), sideDir: t.TempDir(), primary: newFakePrimary()}
-	r.open(change...)
-	t.Cleanup(func() { r.close() })
+	r := &rig{t: t, change: change}
+	r.fs, r.primary = newRootFS(t, &r.power), newFakePrimary(&r.power)
+	if err := r.fs.MkdirAll(rigSide); err != nil {
+		t.Fatal(err)
+	}
+	r.open()
+	t.Cleanup(r.close)
 	return r
 }
 
-func (r *rig) open(change ...func(*Config)) {
+func (r *rig) open() {
 	r.t.Helper()
-	side, err := OpenSide(vfs.OS{}, r.sideDir)
+	side, err := OpenSide(r.fs, rigSide)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	cfg := Config{
-		Dir: r.dir, Open: r.primary.handle, Side: side, Cluster: "c", Node: "a", Store: "s", Partition: "default",
-		JournalFileSize: 256 << 10, JournalBudget: 4 << 20,
+		FS: r.fs, Dir: rigDir, Open: r.primary.handle, Side: side, Cluster: "c", Node: "a", Store: "s", Partition: "default",
+		JournalFileSize: 64 << 10, JournalBudget: 1 << 20,
 	}
-	for _, f := range change {
+	for _, f := range r.change {
 		f(&cfg)
 	}
-	l, err := Open(r.t.Context(), cfg)
+	l, err := Open(context.Background(), cfg)
 	if err != nil {
 		r.t.Fatal(err, side.Close())
 	}
 	r.side, r.log = side, l
 }
 
+// close stops the log and everything that died before it.
 func (r *rig) close() {
+	for _, f := range r.dead {
+		f()
+	}
+	r.dead = nil
 	if r.log == nil {
 		return
 	}
@@ -234,6 +248,31 @@ func (r *rig) close() {
 		r.t.Error(err)
 	}
 	r.log = nil
+}
+
+// kill ends the log as a power cut does: what the primary holds now and what the
+// side's files hold now is all that its successor finds. What hangs stays hung.
+func (r *rig) kill() {
+	r.t.Helper()
+	log, side, primary := r.log, r.side, r.primary
+	r.power.Lock()
+	r.primary, r.fs = primary.crashClone(), r.fs.clone(r.t)
+	r.power.Unlock()
+	r.log, r.side = nil, nil
+	r.dead = append(r.dead, func() {
+		primary.thaw()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := errors.Join(log.Close(ctx), side.Close()); err != nil {
+			r.t.Error(err)
+		}
+	})
+}
+
+func (r *rig) crash() {
+	r.t.Helper()
+	r.kill()
+	r.open()
 }
 
 func (r *rig) append(index, term uint64, data string) {
@@ -315,30 +354,6 @@ func TestWritesGoOnWhileThePrimaryHangs(t *testing.T) {
 			r.wantLog("1:a", "2:b", "3:C", "4:d")
 		})
 	}
-}
-
-// restart is a power cut: what the primary holds now and what the side's files
-// hold now is all there is.
-func (r *rig) crash() {
-	r.t.Helper()
-	old, oldSide := r.log, r.side
-	was := r.primary
-	r.primary = was.crashClone()
-	dir, side := r.t.TempDir(), r.t.TempDir()
-	copyTree(r.t, r.dir, dir)
-	copyTree(r.t, r.sideDir, side)
-	// The side's path is in the record: the copy takes the name's place.
-	rename(r.t, side, r.sideDir)
-	rename(r.t, dir, r.dir)
-	r.log, r.side = nil, nil
-	r.t.Cleanup(func() {
-		was.thaw()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		_ = old.Close(ctx) // its files are gone from under it
-		_ = oldSide.Close()
-	})
-	r.open()
 }
 
 func TestCrashWhileFailedOver(t *testing.T) {

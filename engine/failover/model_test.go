@@ -19,8 +19,9 @@ import (
 // TestModelFindsMissingRules takes the rules out one at a time and shows that
 // the search then finds a loss: a search that cannot fail proves nothing.
 
-// modelOp is an append of a distinct entry at an index: everything from there
-// on is replaced, as raft replaces a conflicting suffix.
+// modelOp is an append of a distinct entry at the end of the log, or, with
+// entry 0, a truncation from an index on. Replayed, an append makes the suffix
+// from its index on its entry.
 type modelOp struct {
 	at    int
 	entry int
@@ -70,12 +71,19 @@ type rules struct {
 	closeUnfenced     bool // the epoch ends when the applier has drained, without a fence
 	fenceIgnored      bool // recovery replays everything that it finds
 	reopenGap         bool // calling off a closing opens at the newest operation
+	truncateUnfenced  bool // the primary truncates while records before that can be replayed
 }
+
+// hole is in a log where an append found the log too short.
+const hole = -1
 
 func apply(log []int, op modelOp) []int {
 	log = slices.Clone(log)
-	for len(log) < op.at {
-		log = append(log, 0)
+	if op.entry == 0 {
+		return log[:min(op.at, len(log))]
+	}
+	if len(log) < op.at {
+		return append(log, hole)
 	}
 	return append(log[:op.at], op.entry)
 }
@@ -175,16 +183,20 @@ func (m *search) next(s state, visit func(string, state)) {
 		visit(name, n)
 	}
 
-	// A caller submits an operation: at the end of the log, or rewriting its last entry.
+	// A caller submits an operation: an append, or the removal of one or all entries.
 	if len(s.ops) < m.maxOps {
-		for _, back := range []int{0, 1} {
-			at := len(s.history(seq(len(s.ops)))) - back
-			if at < 0 {
-				continue
-			}
-			step(fmt.Sprintf("submit@%d", at), func(n *state) {
+		length := len(s.history(seq(len(s.ops))))
+		choices := []modelOp{{length, len(s.ops) + 1}}
+		if length > 0 {
+			choices = append(choices, modelOp{length - 1, 0})
+		}
+		if length > 1 {
+			choices = append(choices, modelOp{0, 0})
+		}
+		for _, op := range choices {
+			step(fmt.Sprintf("submit%v", op), func(n *state) {
 				n.led.submit()
-				n.ops = append(n.ops, modelOp{at: at, entry: len(n.ops) + 1})
+				n.ops = append(n.ops, op)
 			})
 		}
 	}
@@ -227,11 +239,16 @@ func (m *search) next(s state, visit func(string, state)) {
 		})
 	}
 
-	// The applier takes one or all of what is queued (it merges appends).
+	// The applier takes one operation, or appends that follow one another.
 	if len(s.applying) == 0 && s.fencing == 0 && s.led.pending() > 0 {
-		for _, upTo := range slices.Compact([]seq{s.led.applied + 1, s.led.last}) {
+		head := s.led.applied + 1
+		for _, upTo := range slices.Compact([]seq{head, s.led.last}) {
+			truncates := slices.ContainsFunc(s.ops[head-1:upTo], func(op modelOp) bool { return op.entry == 0 })
+			if truncates && upTo > head || truncates && !m.r.truncateUnfenced && !s.led.mayShorten(head) {
+				continue
+			}
 			step(fmt.Sprintf("apply..%d", upTo), func(n *state) {
-				for q := n.led.applied + 1; q <= upTo; q++ {
+				for q := head; q <= upTo; q++ {
 					n.applying = append(n.applying, q)
 				}
 			})
@@ -367,9 +384,10 @@ func TestModelFindsMissingRules(t *testing.T) {
 		"end an epoch without a fence":                       {closeUnfenced: true},
 		"replay below the fence":                             {fenceIgnored: true},
 		"call off a closing with a gap":                      {reopenGap: true},
+		"truncate before the fence":                          {truncateUnfenced: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := search{r: r, maxOps: 3, crashes: 1}
+			m := search{r: r, maxOps: 4, crashes: 1}
 			m.run()
 			if m.bad == "" {
 				t.Fatal("the model found nothing wrong without this rule")
