@@ -5,6 +5,7 @@ package kv
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 )
 
@@ -107,14 +108,16 @@ func TestGraveyardIsBounded(t *testing.T) {
 	m := New()
 	apply(t, m, Command{Op: OpPut, Key: "first/stays"}, Command{Op: OpPut, Key: "first/x"}, Command{Op: OpDelete, Key: "first/x"})
 	deletePairs := func(n int, key func(int) string) {
-		var batch []Command
-		for i := range n {
-			batch = append(batch, Command{Op: OpPut, Key: key(i)}, Command{Op: OpDelete, Key: key(i)})
+		for batch := range slices.Chunk(slices.Repeat([]Command{{Op: OpPut}, {Op: OpDelete}}, n), 4096) {
+			for i := range batch {
+				batch[i].Key = key(n)
+				n -= i % 2
+			}
+			apply(t, m, batch...)
 		}
-		apply(t, m, batch...)
 	}
 	same := func(int) string { return "again" }
-	deletePairs(3*maxStones, same) // one key: one stone
+	deletePairs(2*maxStones+10, same) // one key: one stone
 	if n := m.view.Load().stone.stones.Len(); n != 2 {
 		t.Errorf("%d stones for two keys", n)
 	}
