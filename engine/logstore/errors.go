@@ -6,6 +6,8 @@ package logstore
 import (
 	"errors"
 	"io/fs"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/logstore/internal/guard"
 )
 
 var (
@@ -32,5 +34,5 @@ var (
 
 	// ErrKeyNotFound is returned by Get and GetUint64 for a key that was never
 	// set. Raft compares the text, so it must stay "not found".
-	ErrKeyNotFound = errors.New("not found")
+	ErrKeyNotFound = guard.ErrKeyNotFound
 )

@@ -4,13 +4,19 @@
 package logstore
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/logstore/boltstore"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/logstore/walstore"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
 )
 
 // DefaultWALSegmentSizeMB is the size of a wal segment where none is configured.
@@ -72,36 +78,109 @@ func Open(dir string, o Options) (s Store, warning string, err error) {
 	}
 	configured, _ := Parse(string(o.Backend)) // Validate has parsed it
 	if err := makeDir(dir); err != nil {
-		return nil, "", err
+		return nil, "", fmt.Errorf("opening raft log: %w", err)
 	}
+	held, err := lock(dir)
+	if err != nil {
+		return nil, "", fmt.Errorf("opening raft log: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, held.Close())
+		}
+	}()
 	effective, found, err := Detect(dir)
 	if err != nil {
-		return nil, "", err
+		return nil, "", fmt.Errorf("opening raft log: %w", err)
 	}
 	if !found {
 		effective = configured
+		if err := clearEmpty(dir); err != nil {
+			return nil, "", fmt.Errorf("opening raft log: %w", err)
+		}
 	}
 	if effective != configured {
-		warning = fmt.Sprintf("raft log in %s is of backend %q and stays in use, although raft_logstore.backend is %q; convert the log to change it",
+		warning = fmt.Sprintf("raft log in %s is of backend %q and stays in use, although raft_logstore.backend is %q; only a conversion of the log changes it",
 			dir, effective, configured)
 	}
-	s, err = openBackend(dir, effective, o)
-	if err != nil {
-		return nil, "", fmt.Errorf("opening raft log %s: %w", dir, err)
+	b, err := openBackend(dir, effective, o)
+	if errors.Is(err, boltstore.ErrTimeout) {
+		err = fmt.Errorf("%w: a process other than holdfast has %s open: %w", ErrLocked, boltstore.FileName, err)
 	}
-	return s, warning, nil
+	if err != nil {
+		return nil, "", fmt.Errorf("opening raft log %s (%s): %w", dir, effective, err)
+	}
+	return &store{backendStore: b, backend: effective, lock: held}, warning, nil
 }
 
+// makeDir makes dir if it is missing, durably.
 func makeDir(dir string) error {
 	err := os.Mkdir(dir, 0o700)
-	if os.IsExist(err) {
+	if errors.Is(err, fs.ErrExist) {
 		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return vfs.OS{}.SyncDir(filepath.Dir(dir))
+}
+
+// clearEmpty removes databases that Detect has found to hold nothing: neither
+// backend opens them.
+func clearEmpty(dir string) error {
+	for _, name := range []string{
+		boltstore.FileName,
+		filepath.Join(walstore.DirName, walstore.MetaFileName),
+	} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// backendStore is a Store without its name.
+type backendStore interface {
+	raft.LogStore
+	raft.StableStore
+	raft.MonotonicLogStore
+	io.Closer
+	Err() error
+	Failed() <-chan struct{}
+}
+
+var (
+	_ backendStore = (*walstore.Store)(nil)
+	_ backendStore = (*boltstore.Store)(nil)
+)
+
+func openBackend(dir string, b Backend, o Options) (backendStore, error) {
+	if b == BoltDB {
+		return boltstore.Open(dir, boltstore.Options{NoFreelistSync: o.NoFreelistSync})
+	}
+	return walstore.Open(filepath.Join(dir, walstore.DirName), walstore.Options{
+		SegmentSizeMB: o.WALSegmentSizeMB,
+		Logger:        o.Logger,
+		Metrics:       o.Metrics,
+	})
+}
+
+// store is an open backend with its name and the lock on its directory.
+type store struct {
+	backendStore
+	backend Backend
+	lock    *os.File
+}
+
+// Backend implements Store.
+func (s *store) Backend() Backend { return s.backend }
+
+// Close implements Store. The lock goes last, so that whoever gets it finds the
+// files at rest.
+func (s *store) Close() error {
+	err := s.backendStore.Close()
+	if lerr := s.lock.Close(); lerr != nil && !errors.Is(lerr, fs.ErrClosed) {
+		err = errors.Join(err, lerr)
 	}
 	return err
 }
-
-func openBackend(string, Backend, Options) (Store, error) {
-	return nil, nil
-}
-
-var _ = boltstore.FileName
