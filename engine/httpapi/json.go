@@ -17,10 +17,17 @@ import (
 // The answers of /v1/kv are written by hand, byte for byte what encoding/json
 // makes of api.KVPair (a test compares them): a read is as frequent as a put.
 
-// buffers holds the JSON of answers up to maxPooled.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
+// buffers holds the memory of answers up to maxPooled.
+var buffers sync.Pool // of *[]byte
 
 const maxPooled = 64 << 10
+
+func buffer() *[]byte {
+	if b, ok := buffers.Get().(*[]byte); ok {
+		return b
+	}
+	return new([]byte)
+}
 
 func writeRaw(w http.ResponseWriter, value []byte) {
 	h := w.Header()
@@ -33,7 +40,7 @@ func writeRaw(w http.ResponseWriter, value []byte) {
 }
 
 func writeEntries(w http.ResponseWriter, entries []kv.Entry, pretty bool) {
-	buf := buffers.Get().(*[]byte)
+	buf := buffer()
 	b := append((*buf)[:0], '[')
 	for i := range entries {
 		if i > 0 {
@@ -45,7 +52,7 @@ func writeEntries(w http.ResponseWriter, entries []kv.Entry, pretty bool) {
 }
 
 func writeKeys(w http.ResponseWriter, keys []string, pretty bool) {
-	buf := buffers.Get().(*[]byte)
+	buf := buffer()
 	b := append((*buf)[:0], '[')
 	for i, k := range keys {
 		if i > 0 {

@@ -100,7 +100,7 @@ func (p *params) set(name, value string) error {
 		p.hasAcquire = true
 	case "release":
 		p.hasRelease = true
-	case "separator", "seperator": // Consul's first spelling lives on
+	case "separator", "seperator": //nolint:misspell // Consul's first spelling lives on
 		first(&p.separator)
 	case "partition":
 		first(&p.partition)
