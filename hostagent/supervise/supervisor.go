@@ -232,6 +232,15 @@ func (s *Supervisor) SetReady(ready bool) {
 	s.changedLocked()
 }
 
+// Retry forgets earlier failures: what made an engine fail may be mended, and
+// one that is wanted is started at once.
+func (s *Supervisor) Retry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.f.failures = 0
+	s.changedLocked()
+}
+
 // Start wants an engine. One that failed is tried again at once.
 func (s *Supervisor) Start() error { return s.want(true, false) }
 

@@ -1,0 +1,158 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/config"
+)
+
+var startCommand = command{
+	synopsis: "Run an engine with CockroachDB's flags",
+	usage:    "--store=path=PATH [--join=HOST:PORT,…] [options]",
+	help: `Runs one engine in the foreground, as holdfast engine does, with the flags that users
+of CockroachDB know. Without --join it is a cluster of one server.
+
+Until there is gossip, --join lists every server of the cluster, this one too, alike on
+each of them; they are called n1, n2 … in the order of their addresses, or as you name
+them: --join=a=127.0.0.1:8300,b=127.0.0.2:8300.
+
+  $ holdfast start --store=path=/data/1
+  $ holdfast start --store=path=/data/1,attrs=ssd --listen-addr=127.0.0.1:8300 \
+      --http-addr=127.0.0.1:8500 --join=127.0.0.1:8300,127.0.0.2:8300,127.0.0.3:8300
+  $ holdfast start --store=path=/data/1 --wal-failover=path=/side
+
+Environment: HOLDFAST_WAL_FAILOVER is --wal-failover where that is not given.`,
+	make: func(env *Env, flags *flag.FlagSet) func(context.Context, []string) error {
+		s := &start{env: env}
+		flags.Var(&s.stores, "store", "a `store`, path=P[,attrs=A:B]; may be repeated")
+		flags.StringVar(&s.failover, "wal-failover", "", "`mode`: among-stores | path=P[,prev_path=Q] | disabled[,prev_path=Q]")
+		flags.Var(&s.join, "join", "the `servers`, host:port with commas; may be repeated")
+		flags.StringVar(&s.listen, "listen-addr", "", "`address` of the server RPC (default 127.0.0.1:8300)")
+		flags.StringVar(&s.advertise, "advertise-addr", "", "`address` by which the other servers reach it (default --listen-addr)")
+		flags.StringVar(&s.http, "http-addr", "", "`address` of the HTTP API (default port 8500 on the address of --listen-addr)")
+		flags.StringVar(&s.cluster, "cluster-name", "", "`name` of the cluster (default holdfast)")
+		flags.StringVar(&s.level, "log-level", "", "`level` of the log: trace, debug, info, warn or error")
+		flags.StringVar(&s.cache, "cache", "", "accepted and without meaning: all keys are in memory anyway")
+		flags.StringVar(&s.locality, "locality", "", "not built yet")
+		flags.StringVar(&s.certs, "certs-dir", "", "not built yet")
+		flags.StringVar(&s.logs, "log-config-file", "", "not built yet")
+		flags.BoolVar(&s.insecure, "insecure", false, "accepted: there is no TLS yet, and an engine listens on loopback only")
+		return func(ctx context.Context, args []string) error {
+			if err := noArgs(args); err != nil {
+				return err
+			}
+			if _, err := s.file(); err != nil {
+				return err
+			}
+			return runEngine(ctx, env, s.load)
+		}
+	},
+}
+
+type start struct {
+	env                                          *Env
+	stores, join                                 words
+	failover, listen, advertise, http            string
+	cluster, level, cache, locality, certs, logs string
+	insecure                                     bool
+}
+
+func (s *start) load() (*config.Config, error) {
+	f, err := s.file()
+	if err != nil {
+		return nil, err
+	}
+	c, err := f.Config()
+	if err != nil {
+		return nil, err
+	}
+	if s.cache != "" {
+		c.Warnings = append(c.Warnings, "--cache has no meaning here: all keys are in memory")
+	}
+	if len(s.join) == 0 {
+		c.Warnings = append(c.Warnings, "there is no --join: this is a cluster of one server")
+	}
+	return c, nil
+}
+
+// file turns the flags into the keys of a configuration.
+func (s *start) file() (*config.File, error) {
+	for _, f := range []struct{ name, value, why string }{
+		{"locality", s.locality, "localities"},
+		{"certs-dir", s.certs, "TLS"},
+		{"log-config-file", s.logs, "logs to files and remote sinks"},
+	} {
+		if f.value != "" {
+			return nil, usage("--%s=%s: %s are not built yet; leave the flag out", f.name, f.value, f.why)
+		}
+	}
+	if len(s.stores) == 0 {
+		return nil, usage("--store is needed: --store=path=/data/1")
+	}
+	f := &config.File{
+		Cluster:     config.Cluster{Name: s.cluster},
+		WALFailover: cmp.Or(s.failover, s.env.Getenv("HOLDFAST_WAL_FAILOVER")),
+		LogLevel:    s.level,
+	}
+	for _, v := range s.stores {
+		st, err := config.ParseStore(v)
+		if err != nil {
+			return nil, err
+		}
+		if st.Path, err = filepath.Abs(st.Path); err != nil {
+			return nil, err
+		}
+		f.Stores = append(f.Stores, st)
+	}
+	for _, j := range s.join {
+		for entry := range strings.SplitSeq(j, ",") {
+			if entry = strings.TrimSpace(entry); entry != "" {
+				f.RetryJoin = append(f.RetryJoin, entry)
+			}
+		}
+	}
+	var err error
+	if f.BindAddr, f.Ports.Server, err = hostPort("listen-addr", s.listen); err != nil {
+		return nil, err
+	}
+	if f.Addresses.HTTP, f.Ports.HTTP, err = hostPort("http-addr", s.http); err != nil {
+		return nil, err
+	}
+	host, port, err := hostPort("advertise-addr", s.advertise)
+	if err != nil {
+		return nil, err
+	}
+	if port != 0 && port != cmp.Or(f.Ports.Server, 8300) {
+		return nil, usage("--advertise-addr=%s: its port must be that of --listen-addr", s.advertise)
+	}
+	f.AdvertiseAddr = host
+	return f, nil
+}
+
+// hostPort splits host[:port]; what is left out is zero.
+func hostPort(name, value string) (host string, port int, err error) {
+	if value == "" {
+		return "", 0, nil
+	}
+	host, p, err := net.SplitHostPort(value)
+	if err != nil { // no port
+		return strings.Trim(value, "[]"), 0, nil
+	}
+	if p == "" {
+		return host, 0, nil
+	}
+	if port, err = strconv.Atoi(p); err != nil || port < 1 || port > 65535 {
+		return "", 0, usage("--%s=%s: %s", name, value, fmt.Sprintf("%q is not a port", p))
+	}
+	return host, port, nil
+}

@@ -1,0 +1,215 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
+)
+
+// nodeBound is how long one node may take to answer for the status.
+const nodeBound = 2 * time.Second
+
+var statusCommand = command{
+	synopsis: "Show nodes, stores, leaders and indexes of a cluster",
+	usage:    "[options]",
+	help: `Asks every node that is named, and those that their raft configurations name beside
+them, which are expected on the same HTTP port. One that does not answer is shown as such. The
+command fails only where none answers.
+
+  $ holdfast status
+  $ holdfast status -http-addr 127.0.0.2:8500 -json
+  $ HOLDFAST_HTTP_ADDR=127.0.0.1:8500,127.0.0.2:8500 holdfast status`,
+	make: func(env *Env, flags *flag.FlagSet) func(context.Context, []string) error {
+		var t target
+		t.define(env, flags)
+		asJSON := flags.Bool("json", false, "print JSON")
+		return func(ctx context.Context, args []string) error {
+			if err := noArgs(args); err != nil {
+				return err
+			}
+			nodes := lookAround(ctx, t.list())
+			up := slices.ContainsFunc(nodes, func(n nodeStatus) bool { return n.Error == "" })
+			if !up {
+				return fmt.Errorf("%w: %s", api.ErrNotReached, firstError(nodes))
+			}
+			if *asJSON {
+				return printJSON(env.Stdout, clusterStatus{Leaders: leaders(nodes), Nodes: nodes})
+			}
+			return printStatus(env.Stdout, nodes)
+		}
+	},
+}
+
+// clusterStatus is what -json prints.
+type clusterStatus struct {
+	// Leaders maps each partition to its leader's node name, empty where none
+	// of the nodes knows one.
+	Leaders map[string]string `json:"leaders"`
+	Nodes   []nodeStatus      `json:"nodes"`
+}
+
+type nodeStatus struct {
+	Name    string `json:"name"`
+	Address string `json:"address"` // of the HTTP API
+	// Error says why the node is not known better.
+	Error string `json:"error,omitempty"`
+	*api.NodeStores
+}
+
+func firstError(nodes []nodeStatus) string {
+	var errs []string
+	for _, n := range nodes {
+		errs = append(errs, n.Error)
+	}
+	return strings.Join(errs, "; ")
+}
+
+// lookAround asks the given nodes, and then the others that their raft
+// configurations name.
+func lookAround(ctx context.Context, addresses []string) []nodeStatus {
+	var given []nodeStatus
+	for _, a := range addresses {
+		given = append(given, nodeStatus{Address: a})
+	}
+	nodes, peers := askAll(ctx, given)
+	var more []nodeStatus
+	for _, p := range peers {
+		known := func(n nodeStatus) bool { return n.Name == p.Name || sameAddress(n.Address, p.Address) }
+		if i := slices.IndexFunc(nodes, known); i >= 0 {
+			nodes[i].Name = cmp.Or(nodes[i].Name, p.Name)
+		} else if !slices.ContainsFunc(more, known) {
+			more = append(more, p)
+		}
+	}
+	others, _ := askAll(ctx, more)
+	nodes = append(nodes, others...)
+	slices.SortFunc(nodes, func(a, b nodeStatus) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Address, b.Address))
+	})
+	return slices.CompactFunc(nodes, func(a, b nodeStatus) bool { return a.Name != "" && a.Name == b.Name })
+}
+
+// askAll asks the nodes at once and returns what they say, and the servers
+// that they know with the address that their HTTP API is expected at.
+func askAll(ctx context.Context, nodes []nodeStatus) (answers, peers []nodeStatus) {
+	answers = slices.Clone(nodes)
+	found := make([][]nodeStatus, len(nodes))
+	var wg sync.WaitGroup
+	for i := range answers {
+		wg.Go(func() { found[i] = ask(ctx, &answers[i]) })
+	}
+	wg.Wait()
+	return answers, slices.Concat(found...)
+}
+
+func ask(ctx context.Context, n *nodeStatus) (peers []nodeStatus) {
+	ctx, cancel := context.WithTimeout(ctx, nodeBound)
+	defer cancel()
+	c, err := api.New(api.Config{Addresses: []string{n.Address}})
+	if err != nil {
+		n.Error = err.Error()
+		return nil
+	}
+	defer c.Close()
+	stores, err := c.Stores(ctx)
+	if err != nil {
+		n.Error = err.Error()
+		return nil
+	}
+	n.Name, n.NodeStores = stores.Node, &stores
+	conf, err := c.RaftConfiguration(ctx, "")
+	if err != nil {
+		return nil // the node itself is known
+	}
+	for _, s := range conf.Servers {
+		if host, _, err := net.SplitHostPort(s.Address); err == nil {
+			peers = append(peers, nodeStatus{Name: s.Node, Address: withHost(n.Address, host)})
+		}
+	}
+	return peers
+}
+
+// withHost is the address with another host, its scheme and port kept.
+func withHost(address, host string) string {
+	scheme, hostPort := "", address
+	if u, err := url.Parse(address); err == nil && u.Host != "" {
+		scheme, hostPort = u.Scheme+"://", u.Host
+	}
+	_, port, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return scheme + host
+	}
+	return scheme + net.JoinHostPort(host, port)
+}
+
+func sameAddress(a, b string) bool {
+	cut := func(s string) string { return strings.TrimPrefix(strings.TrimSuffix(s, "/"), "http://") }
+	return cut(a) == cut(b)
+}
+
+// leaders are the leaders of the partitions by the latest term that any node knows.
+func leaders(nodes []nodeStatus) map[string]string {
+	terms, out := map[string]uint64{}, map[string]string{}
+	for _, p := range partitions(nodes) {
+		if _, ok := out[p.Name]; !ok || p.Term > terms[p.Name] || p.Term == terms[p.Name] && out[p.Name] == "" {
+			terms[p.Name], out[p.Name] = p.Term, p.Leader
+		}
+	}
+	return out
+}
+
+func partitions(nodes []nodeStatus) (all []api.Partition) {
+	for _, n := range nodes {
+		if n.NodeStores == nil {
+			continue
+		}
+		for _, s := range n.Stores {
+			all = append(all, s.Partitions...)
+		}
+	}
+	return all
+}
+
+func printStatus(out io.Writer, nodes []nodeStatus) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NODE\tHTTP\tSTORE\tDEVICE\tBACKEND\tFAILOVER\tPARTITION\tSTATE\tLEADER\tTERM\tINDEX\tKEYS")
+	for _, n := range nodes {
+		if n.NodeStores == nil {
+			fmt.Fprintf(w, "%s\t%s\t-\t-\t-\t-\t-\tunreachable\t-\t-\t-\t-\n", orDash(n.Name), n.Address)
+			continue
+		}
+		for _, s := range n.Stores {
+			backend := s.EffectiveBackend
+			if s.ConfiguredBackend != s.EffectiveBackend {
+				backend += " (configured " + s.ConfiguredBackend + ")"
+			}
+			failover := s.Failover.Mode
+			if s.Failover.Active != "" && s.Failover.Mode != "disabled" {
+				failover += ", on " + s.Failover.Active
+			}
+			for _, p := range s.Partitions {
+				state := strings.ToLower(p.State)
+				if p.Error != "" {
+					state += " (" + p.Error + ")"
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", n.Name, n.Address, s.Path, orDash(s.Device),
+					orDash(backend), orDash(failover), p.Name, state, orDash(p.Leader), p.Term, p.Index, p.Keys)
+			}
+		}
+	}
+	return w.Flush()
+}
