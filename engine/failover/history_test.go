@@ -21,9 +21,10 @@ import (
 // kills at any moment. After each restart the log must be what a prefix of the
 // history made, with everything acknowledged in it.
 //
-// Seen to fail with: ackable returning true once applied; openEpoch starting
-// at the newest operation; replay ignoring the fence; applied operations left
-// in the first issue of an epoch (each within 100 histories).
+// Seen to fail with replay ignoring the fence (9 of 10 histories) and with
+// truncations handed to the primary before the fence (1 of 20; this test found
+// that rule). The windows of the other rules are too narrow for it: model_test.go
+// opens them one by one.
 func TestHistories(t *testing.T) {
 	n := uint64(300)
 	if testing.Short() {
