@@ -104,74 +104,71 @@ func testModel(t *testing.T, h *harness) {
 }
 
 // testReadersBesideWriters is for the race detector: readers see each entry
-// wholly or not at all while appends and truncations go on.
+// wholly or not at all while appends, truncations and votes go on.
 func testReadersBesideWriters(t *testing.T, h *harness) {
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	defer func() { close(stop); wg.Wait() }()
-	for seed := range uint64(3) {
-		wg.Go(func() {
-			rng := rand.New(rand.NewPCG(seed, 1))
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				first, err := h.FirstIndex()
-				if err != nil {
-					t.Errorf("FirstIndex: %v", err)
-					return
-				}
-				last, err := h.LastIndex()
-				if err != nil {
-					t.Errorf("LastIndex: %v", err)
-					return
-				}
-				if first == 0 || last < first {
-					continue
-				}
-				i := first + rng.Uint64N(last-first+1)
-				var l raft.Log
-				err = h.GetLog(i, &l)
-				if errors.Is(err, raft.ErrLogNotFound) {
-					continue // truncated meanwhile
-				}
-				if err != nil {
-					t.Errorf("GetLog(%d): %v", i, err)
-					return
-				}
-				if want := Entry(i, l.Term); l.Index != i || string(l.Data) != string(want.Data) {
-					t.Errorf("entry %d reads as index %d, %q", i, l.Index, l.Data)
-					return
-				}
-			}
-		})
-	}
-	wg.Go(func() {
-		for n := uint64(1); ; n++ {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			if err := h.SetUint64([]byte("CurrentTerm"), n); err != nil {
-				t.Errorf("SetUint64: %v", err)
-				return
-			}
-		}
-	})
 	next, first := uint64(1), uint64(1)
 	for round := range uint64(40) {
-		h.mustStore(t, Entries(next, next+9, round+1)...)
+		var wg sync.WaitGroup
+		for seed := range uint64(3) {
+			wg.Go(func() { readSome(t, h, rand.New(rand.NewPCG(seed, round))) })
+		}
+		wg.Go(func() {
+			if err := h.SetUint64([]byte("CurrentTerm"), round); err != nil {
+				t.Errorf("SetUint64: %v", err)
+			}
+		})
+		if err := h.StoreLogs(Entries(next, next+9, round+1)); err != nil {
+			t.Errorf("StoreLogs: %v", err)
+		}
 		next += 10
+		var err error
 		switch round % 5 {
 		case 3:
-			h.mustDelete(t, next-4, next-1)
+			err = h.DeleteRange(next-4, next-1)
 			next -= 4
 		case 4:
-			h.mustDelete(t, first, first+14)
+			err = h.DeleteRange(first, first+14)
 			first += 15
+		}
+		if err != nil {
+			t.Errorf("DeleteRange: %v", err)
+		}
+		wg.Wait()
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// readSome reads entries anywhere in the log.
+func readSome(t *testing.T, s logstore.Store, rng *rand.Rand) {
+	for range 40 {
+		first, err := s.FirstIndex()
+		if err != nil {
+			t.Errorf("FirstIndex: %v", err)
+			return
+		}
+		last, err := s.LastIndex()
+		if err != nil {
+			t.Errorf("LastIndex: %v", err)
+			return
+		}
+		if first == 0 || last < first {
+			continue
+		}
+		i := first + rng.Uint64N(last-first+1)
+		var l raft.Log
+		err = s.GetLog(i, &l)
+		if errors.Is(err, raft.ErrLogNotFound) {
+			continue // truncated meanwhile
+		}
+		if err != nil {
+			t.Errorf("GetLog(%d): %v", i, err)
+			return
+		}
+		if want := Entry(i, l.Term); l.Index != i || string(l.Data) != string(want.Data) {
+			t.Errorf("entry %d reads as index %d, %q", i, l.Index, l.Data)
+			return
 		}
 	}
 }
@@ -182,8 +179,10 @@ func testCloseBesideCalls(t *testing.T, h *harness) {
 	acked := uint64(0)
 	for range 5 {
 		var wg sync.WaitGroup
-		started := make(chan struct{}, 1)
+		started := make(chan struct{}) // closed when an append was acknowledged, or failed
 		wg.Go(func() {
+			once := sync.OnceFunc(func() { close(started) })
+			defer once()
 			for {
 				err := h.StoreLogs(Entries(acked+1, acked+1, 1))
 				if errors.Is(err, logstore.ErrClosed) {
@@ -194,10 +193,7 @@ func testCloseBesideCalls(t *testing.T, h *harness) {
 					return
 				}
 				acked++
-				select {
-				case started <- struct{}{}:
-				default:
-				}
+				once()
 			}
 		})
 		for range 2 {
