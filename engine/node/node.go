@@ -6,28 +6,235 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/httpapi"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/telemetry"
 )
 
-// Node is a running engine.
+// Node is a running engine. It implements httpapi.Backend.
 type Node struct {
-	cfg  Config
-	done chan struct{}
+	cfg     Config
+	log     hclog.Logger
+	started time.Time
+	origin  uint64 // of the ids of this process's writes
+
+	stores     []*openStore
+	partitions map[string]*partition // never changed after Start
+	mux        *mux
+	http       *http.Server
+	httpAddr   string
+	disks      *diskWatch
+	wg         sync.WaitGroup // the HTTP server
+
+	stop     sync.Once
+	stopErr  error
+	done     chan struct{} // closed when the node failed or was shut down
+	finished sync.Once     // closes done
+	mu       struct {
+		sync.Mutex
+		err error // why the node failed
+	}
 }
 
-// Start starts an engine on cfg's stores.
-func Start(_ context.Context, cfg Config) (*Node, error) {
+var _ httpapi.Backend = (*Node)(nil)
+
+// Start opens the stores, joins or begins the raft groups and serves. It
+// returns when all listeners are open; there may be no leader yet. The node
+// runs until Shutdown, whatever becomes of ctx afterwards.
+func Start(ctx context.Context, cfg Config) (*Node, error) {
 	cfg.setDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return nil, errors.New("engine/node: not assembled yet")
+	n := &Node{
+		cfg: cfg, log: cfg.Logger, started: time.Now(),
+		origin:     rand.Uint64() | 1, // random, and never 0
+		partitions: make(map[string]*partition), done: make(chan struct{}),
+	}
+	if err := n.start(ctx); err != nil {
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = n.Shutdown(stopCtx) // the error to tell is the start's
+		return nil, err
+	}
+	return n, nil
 }
 
-// Done is closed when the engine has failed or was shut down.
+func (n *Node) start(ctx context.Context) error {
+	cfg := &n.cfg
+	// What fails for reasons outside comes first: until all stores and ports
+	// are ours, nothing is written.
+	for _, s := range cfg.Stores {
+		st, err := openStoreDir(s, cfg)
+		if err != nil {
+			return fmt.Errorf("store %s: %w", s.Path, err)
+		}
+		n.stores = append(n.stores, st)
+	}
+	server := net.JoinHostPort(cfg.BindAddress, fmt.Sprint(cfg.ServerPort))
+	ln, err := cfg.Network.Listen(server)
+	if err != nil {
+		return listenError("server RPC", server, "ServerPort", err)
+	}
+	n.mux = newMux(ln, cfg)
+	web, err := net.Listen("tcp", cfg.HTTPAddress)
+	if err != nil {
+		return listenError("HTTP API", cfg.HTTPAddress, "HTTPPort", err)
+	}
+	n.httpAddr = web.Addr().String()
+	metrics := telemetry.Process()
+	n.http = httpapi.NewServer(httpapi.Config{
+		Backend: n, Logger: n.log.Named("http"), Metrics: metrics.JSON(), Prometheus: metrics.Prometheus(),
+	})
+	for i, st := range n.stores {
+		if err := ctx.Err(); err != nil {
+			_ = web.Close()
+			return err
+		}
+		name := PartitionName(i)
+		p, err := openPartition(name, st, cfg, n.mux, newStats(metrics, name), n.fail)
+		if err != nil {
+			_ = web.Close()
+			return err
+		}
+		n.partitions[name], st.partition = p, p
+	}
+	n.disks = watchDisks(n.stores, n.log)
+	n.warn()
+	n.mux.serve()
+	n.wg.Go(func() {
+		if err := n.http.Serve(web); !errors.Is(err, http.ErrServerClosed) {
+			n.fail(fmt.Errorf("the HTTP API ended: %w", err))
+		}
+	})
+	n.log.Info("the engine runs", "node", cfg.Node, "cluster", cfg.Cluster, "server", server, "http", n.httpAddr, "stores", len(n.stores))
+	return nil
+}
+
+// PartitionName is the name of the partition that the i-th store holds.
+func PartitionName(i int) string {
+	if i == 0 {
+		return "default"
+	}
+	return fmt.Sprintf("p%d", i+1)
+}
+
+func listenError(what, addr, field string, err error) error {
+	return fmt.Errorf("listening for %s on %s: %w: is another engine running? Stop it, or choose another %s", what, addr, err, field)
+}
+
+// warn says what is configured and not in this version.
+func (n *Node) warn() {
+	if m := n.cfg.Failover.Mode; m != FailoverDisabled {
+		n.log.Warn("the failover log is not in this version: no side is armed, and a disk that hangs stalls the writes", "configured_mode", m)
+	}
+	if n.cfg.LogStore.Verification.Enabled {
+		n.log.Warn("verification of the raft log is not in this version and does not run")
+	}
+}
+
+// fail ends the node with the first background failure.
+func (n *Node) fail(err error) {
+	n.mu.Lock()
+	first := n.mu.err == nil
+	if first {
+		n.mu.err = fmt.Errorf("%w: %w", ErrFailed, err)
+	}
+	n.mu.Unlock()
+	if first {
+		n.log.Error("the engine cannot go on and ends", "error", err)
+		n.finished.Do(func() { close(n.done) })
+	}
+}
+
+// Done is closed when the engine has failed, in which case the caller shuts
+// it down and exits, or was shut down.
 func (n *Node) Done() <-chan struct{} { return n.done }
 
-// Wait waits for Done and returns why the engine failed, nil after Shutdown.
-func (n *Node) Wait() error { <-n.done; return nil }
+// Wait waits for Done. It returns why the engine failed, wrapping ErrFailed,
+// or nil after a Shutdown.
+func (n *Node) Wait() error {
+	<-n.done
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mu.err
+}
 
-// Shutdown stops the engine.
-func (n *Node) Shutdown(context.Context) error { return nil }
+// HTTPAddr is host:port that the HTTP API listens on.
+func (n *Node) HTTPAddr() string { return n.httpAddr }
+
+// Shutdown stops the engine: first the HTTP API (requests under way have a
+// part of ctx's time to end), then each partition as partition.shutdown says,
+// then the listener, the disk watcher and the stores' locks. It returns when
+// all is closed or ctx ends, and may be called again.
+func (n *Node) Shutdown(ctx context.Context) error {
+	n.stop.Do(func() {
+		n.stopErr = n.shutdown(ctx)
+		n.finished.Do(func() { close(n.done) })
+	})
+	return n.stopErr
+}
+
+// drainTime is how long requests under way may take to end.
+const drainTime = 2 * time.Second
+
+func (n *Node) shutdown(ctx context.Context) error {
+	var errs []error
+	if n.http != nil {
+		drain, cancel := context.WithTimeout(ctx, drainTime)
+		if err := n.http.Shutdown(drain); err != nil {
+			_ = n.http.Close() // those that are left are cut off
+		}
+		cancel()
+		n.wg.Wait()
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	for _, p := range n.partitions {
+		wg.Go(func() {
+			if err := p.shutdown(ctx); err != nil {
+				mu.Lock()
+				errs = append(errs, err)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if n.mux != nil {
+		n.mux.close()
+	}
+	if n.disks != nil {
+		n.disks.close()
+	}
+	if len(errs) == 0 { // else a lock must outlast what still writes
+		for _, s := range n.stores {
+			errs = append(errs, s.lock.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// partition finds a partition by its name; empty is "default".
+func (n *Node) partition(name string) (*partition, error) {
+	if name == "" {
+		name = "default"
+	}
+	p := n.partitions[name]
+	if p == nil {
+		names := make([]string, len(n.stores))
+		for i := range names {
+			names[i] = PartitionName(i)
+		}
+		return nil, fmt.Errorf("%w %q: this cluster has %s", httpapi.ErrNoPartition, name, strings.Join(names, ", "))
+	}
+	return p, nil
+}

@@ -1,0 +1,101 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package node
+
+import (
+	"github.com/hashicorp/raft"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/httpapi"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/kv"
+)
+
+// LeaderAddress implements httpapi.Backend.
+func (n *Node) LeaderAddress(partition string) (string, error) {
+	p, err := n.partition(partition)
+	if err != nil {
+		return "", err
+	}
+	return p.view.Load().addr, nil
+}
+
+// RaftConfiguration implements httpapi.Backend.
+func (n *Node) RaftConfiguration(partition string) (api.RaftConfiguration, error) {
+	p, err := n.partition(partition)
+	if err != nil {
+		return api.RaftConfiguration{}, err
+	}
+	f := p.raft.GetConfiguration() // from memory
+	if err := f.Error(); err != nil {
+		return api.RaftConfiguration{}, err
+	}
+	c := api.RaftConfiguration{Index: f.Index()}
+	view := p.view.Load()
+	for _, s := range f.Configuration().Servers {
+		out := api.RaftServer{
+			ID: string(s.ID), Node: string(s.ID), Address: string(s.Address),
+			Leader: string(s.ID) == view.id, Voter: s.Suffrage == raft.Voter, ProtocolVersion: "3",
+		}
+		switch {
+		case string(s.ID) == p.self.Name:
+			out.LastIndex = p.raft.LastIndex()
+		case view.self: // a follower does not know how far the others are
+			out.LastIndex = p.lease.lastIndex(s.ID)
+		}
+		c.Servers = append(c.Servers, out)
+	}
+	return c, nil
+}
+
+// Settings implements httpapi.Backend.
+func (n *Node) Settings() api.Settings {
+	// The defaults are those without failover, since nothing fails over yet.
+	return httpapi.SettingsOf(n.partitions["default"].machine.Settings(), kv.DefaultSettings(false))
+}
+
+// Stores implements httpapi.Backend. It takes no lock that is held during I/O.
+func (n *Node) Stores() api.NodeStores {
+	out := api.NodeStores{
+		Node: n.cfg.Node, NodeID: n.cfg.NodeID, Cluster: n.cfg.Cluster, ClusterID: n.cfg.ClusterID,
+		Version: n.cfg.Version, StartedAt: n.started, ConfigHash: n.cfg.ConfigHash,
+	}
+	for _, s := range n.stores {
+		size := s.size.Load()
+		out.Stores = append(out.Stores, api.Store{
+			ID: s.id.StoreID, Path: s.cfg.Path, Mountpoint: s.mount.Point, Device: s.mount.Device(), MajMin: s.majMin(),
+			SizeBytes: size.total, FreeBytes: size.free, Attrs: append([]string{}, s.cfg.Attrs...),
+			Partitions:        []api.Partition{s.partition.status()},
+			ConfiguredBackend: n.cfg.LogStore.Backend, EffectiveBackend: string(s.partition.logs.Backend()),
+			Failover: n.failover(),
+		})
+	}
+	return out
+}
+
+// failover reports what is configured, and that none of it is in force.
+func (n *Node) failover() api.Failover {
+	f := api.Failover{Mode: n.cfg.Failover.Mode, Active: "primary", Sides: []api.Side{}}
+	if f.Mode == FailoverSideDisk {
+		f.Sides = append(f.Sides, api.Side{Path: n.cfg.Failover.Path})
+	}
+	return f
+}
+
+func (p *partition) status() api.Partition {
+	view := p.view.Load()
+	s := api.Partition{
+		Name: p.name, State: p.raft.State().String(), Leader: view.id, LeaderAddr: view.addr, Term: p.raft.CurrentTerm(),
+		CommitIndex: p.raft.CommitIndex(), AppliedIndex: p.raft.AppliedIndex(), LastIndex: p.raft.LastIndex(),
+		Index: p.machine.Index(), Keys: p.machine.Keys(), LastContactMS: p.lastContact().Milliseconds(),
+	}
+	if !view.self && p.raft.LastContact().IsZero() {
+		s.LastContactMS = -1
+	}
+	if err := p.failure.Load(); err != nil {
+		s.Error = (*err).Error()
+	} else if err := p.logs.Err(); err != nil {
+		s.Error = err.Error()
+	}
+	return s
+}

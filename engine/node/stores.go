@@ -1,0 +1,94 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package node
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/mountinfo"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/store"
+)
+
+// openStore is a store that this node has locked.
+type openStore struct {
+	cfg       Store
+	id        store.Identity
+	lock      *store.Lock
+	partition *partition
+	mount     mountinfo.Mount // as it was at start
+	size      atomic.Pointer[diskSize]
+}
+
+type diskSize struct{ total, free int64 }
+
+// openStoreDir checks that the directory is this node's, and takes it.
+func openStoreDir(s Store, cfg *Config) (*openStore, error) {
+	id, lock, err := store.Open(s.Path, store.Identity{
+		Cluster: cfg.Cluster, ClusterID: cfg.ClusterID, Node: cfg.Node, NodeID: cfg.NodeID, StoreID: s.ID,
+	})
+	if err != nil {
+		return nil, err
+	}
+	st := &openStore{cfg: s, id: id, lock: lock}
+	st.size.Store(&diskSize{})
+	if st.mount, err = mountinfo.MountOf(s.Path); err != nil {
+		// Only the status is poorer for it.
+		cfg.Logger.Warn("the store's device is not known", "store", s.Path, "error", err)
+	}
+	return st, nil
+}
+
+func (s *openStore) majMin() string {
+	if s.mount.Point == "" {
+		return ""
+	}
+	return s.mount.MajMin()
+}
+
+// sizeInterval is how old a store's free space in the status may be, while
+// its disk answers.
+const sizeInterval = 10 * time.Second
+
+// diskWatch asks the stores' file systems for their size, so that nobody who
+// wants an answer at once has to.
+type diskWatch struct {
+	stop chan struct{} // closed by close
+}
+
+// watchDisks looks once at every store, whose disks have just been read, and
+// goes on in one goroutine; it ends with close, or, where a disk hangs, with
+// the process.
+func watchDisks(stores []*openStore, log hclog.Logger) *diskWatch {
+	w := &diskWatch{stop: make(chan struct{})}
+	look := func() {
+		for _, s := range stores {
+			var fs unix.Statfs_t
+			if err := unix.Statfs(s.cfg.Path, &fs); err != nil {
+				log.Warn("the size of a store is not known", "store", s.cfg.Path, "error", err)
+				continue
+			}
+			s.size.Store(&diskSize{total: int64(fs.Blocks) * fs.Bsize, free: int64(fs.Bavail) * fs.Bsize})
+		}
+	}
+	look()
+	go func() {
+		tick := time.NewTicker(sizeInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				look()
+			case <-w.stop:
+				return
+			}
+		}
+	}()
+	return w
+}
+
+func (w *diskWatch) close() { close(w.stop) }
