@@ -1,0 +1,107 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+)
+
+var errCut = errors.New("the network between the nodes is cut")
+
+// network joins the nodes of a cluster by TCP and can be cut between any two.
+type network struct {
+	mu    sync.Mutex
+	names map[string]string // address → node
+	cut   map[[2]string]bool
+	conns map[*conn]struct{}
+}
+
+func newNetwork() *network {
+	return &network{names: make(map[string]string), cut: make(map[[2]string]bool), conns: make(map[*conn]struct{})}
+}
+
+// pair is an unordered pair of nodes.
+func pair(a, b string) [2]string {
+	if a > b {
+		a, b = b, a
+	}
+	return [2]string{a, b}
+}
+
+// set cuts or heals the network between two nodes. Cutting breaks the
+// connections that are there.
+func (n *network) set(a, b string, cut bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut[pair(a, b)] = cut
+	if !cut {
+		return
+	}
+	for c := range n.conns {
+		if c.pair == pair(a, b) {
+			_ = c.Conn.Close() // both ends see it
+		}
+	}
+}
+
+// view is the network as one node has it.
+type view struct {
+	net  *network
+	node string
+	ln   net.Listener // of a port that was found free
+}
+
+// Listen implements node.Network. The first call takes over the listener that
+// the port was found with, so that nobody gets it in between.
+func (v *view) Listen(address string) (net.Listener, error) {
+	if ln := v.ln; ln != nil && ln.Addr().String() == address {
+		v.ln = nil
+		return ln, nil
+	}
+	return net.Listen("tcp", address)
+}
+
+// Dial implements node.Network.
+func (v *view) Dial(ctx context.Context, address string) (net.Conn, error) {
+	v.net.mu.Lock()
+	peer := v.net.names[address]
+	cut := v.net.cut[pair(v.node, peer)]
+	v.net.mu.Unlock()
+	if cut {
+		return nil, fmt.Errorf("%w: %s to %s", errCut, v.node, peer)
+	}
+	var d net.Dialer
+	raw, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	v.net.mu.Lock()
+	defer v.net.mu.Unlock()
+	if v.net.cut[pair(v.node, peer)] {
+		_ = raw.Close()
+		return nil, errCut
+	}
+	c := &conn{Conn: raw, net: v.net, pair: pair(v.node, peer)}
+	v.net.conns[c] = struct{}{}
+	return c, nil
+}
+
+// conn is a connection that the network can break.
+type conn struct {
+	net.Conn
+	net  *network
+	pair [2]string
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	c.net.mu.Lock()
+	delete(c.net.conns, c)
+	c.net.mu.Unlock()
+	return c.Conn.Close()
+}
