@@ -1,0 +1,93 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+)
+
+// inside is set in the environment of the process in the namespaces, to its
+// work directory.
+const inside = "HOLDFAST_BENCH_INSIDE"
+
+func inNamespace() bool { return os.Getenv(inside) != "" }
+
+// exitCode ends this process like the inner one.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
+// enterNamespace runs this program again in a mount and a PID namespace of
+// its own and waits for it.
+//
+// The inner process is the namespace's init: however it ends, the kernel
+// kills the nodes with it; with the last process the mounts go, and with the
+// mounts the loop devices, whose images were unlinked when they were mounted.
+// It dies itself when this process does.
+func enterNamespace(ctx context.Context, o options, args []string) (err error) {
+	runtime.LockOSThread() // Pdeathsig watches the thread that started it
+	defer runtime.UnlockOSThread()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if o.peers {
+		args = append(args, "-etcd", o.etcd)
+	}
+	// An empty directory outside; inside, a tmpfs is mounted there. It is all
+	// that a SIGKILL of this process leaves behind.
+	work, err := os.MkdirTemp("", "holdfast-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(work)) }()
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), inside+"="+work)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:   syscall.CLONE_NEWPID,
+		Unshareflags: syscall.CLONE_NEWNS, // and every mount made private
+		Setpgid:      true,                // ^C reaches it through this process, once
+		Pdeathsig:    syscall.SIGKILL,
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("entering namespaces: %w: run it without root to use directories instead", err)
+	}
+	done := make(chan error, 1) // from the goroutine below, once
+	go func() { done <- cmd.Wait() }()
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
+		err = <-done
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() > 0 {
+		return exitCode(exit.ExitCode())
+	}
+	return err
+}
+
+// makeWork makes the directory of configurations, logs and mount points, and
+// what removes it. In the namespaces it is in memory and vanishes with them;
+// /proc is made to show their processes.
+func makeWork() (work string, remove func(), err error) {
+	if !inNamespace() {
+		work, err = os.MkdirTemp("", "holdfast-bench-")
+		return work, func() { _ = os.RemoveAll(work) }, err
+	}
+	work = os.Getenv(inside)
+	if err := syscall.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return "", nil, fmt.Errorf("mounting /proc: %w", err)
+	}
+	if err := syscall.Mount("tmpfs", work, "tmpfs", 0, ""); err != nil {
+		return "", nil, fmt.Errorf("mounting a work directory: %w", err)
+	}
+	return work, func() {}, nil
+}

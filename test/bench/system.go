@@ -1,0 +1,260 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/test/bench/load"
+)
+
+// system is a cluster of one kind.
+type system struct {
+	name      string
+	addresses []string
+	ports     []int
+	endpoints []string // as its client names the nodes
+	// command is what runs node i with its data in disk; work is for files
+	// that no measurement waits for.
+	command func(i int, disk, work string) ([]string, error)
+	loader  func() ([]string, error)
+	leader  func(ctx context.Context, endpoints []string) (int, error)
+
+	disks     []string
+	processes []*process
+}
+
+// process is a running node.
+type process struct {
+	cmd  *exec.Cmd
+	log  string
+	done chan struct{} // closed by its waiter when it ended
+	err  error         // set before
+}
+
+// start makes the disks, starts the nodes and waits for a leader.
+func (s *system) start(ctx context.Context, o options, work string) error {
+	for _, a := range s.addresses {
+		for _, p := range s.ports {
+			l, err := net.Listen("tcp", net.JoinHostPort(a, strconv.Itoa(p)))
+			if err != nil {
+				return fmt.Errorf("%s cannot use its address: %w: name another network with -net", s.name, err)
+			}
+			if err := l.Close(); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range nodes {
+		disk, err := makeDisk(ctx, o.dir, work, s.name+"-"+nodeName(i), o.diskSize)
+		if err != nil {
+			return fmt.Errorf("making the disk of %s %s: %w", s.name, nodeName(i), err)
+		}
+		s.disks = append(s.disks, disk)
+	}
+	for i, disk := range s.disks {
+		argv, err := s.command(i, disk, work)
+		if err != nil {
+			return err
+		}
+		p, err := launch(argv, filepath.Join(work, s.name+"-"+nodeName(i)+".log"))
+		if err != nil {
+			return fmt.Errorf("starting %s %s: %w", s.name, nodeName(i), err)
+		}
+		s.processes = append(s.processes, p)
+	}
+	return s.awaitLeader(ctx)
+}
+
+// launch starts a program that dies with this one.
+func launch(argv []string, logFile string) (*process, error) {
+	out, err := os.Create(logFile)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = out.Close() }() // the process has its own descriptor
+	p := &process{cmd: exec.Command(argv[0], argv[1:]...), log: logFile, done: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = out, out
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	started := make(chan error) // from the goroutine below, once
+	go func() {
+		// Pdeathsig watches the thread that starts the process: this
+		// goroutine keeps it to itself until the process ended.
+		runtime.LockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = p.cmd.Wait()
+			close(p.done)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// awaitLeader waits until a leader answers, as long as every node runs.
+func (s *system) awaitLeader(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		once, cancel := context.WithTimeout(ctx, 2*time.Second)
+		_, err := s.leader(once, s.endpoints)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if down := s.check(); down != nil {
+			return down
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s has no leader: %w\n%s", s.name, err, s.logs())
+		case <-tick.C:
+		}
+	}
+}
+
+// check returns an error when a node is gone.
+func (s *system) check() error {
+	for i, p := range s.processes {
+		select {
+		case <-p.done:
+			return fmt.Errorf("%s %s ended: %w\n%s", s.name, nodeName(i), errors.Join(p.err, errors.New("nobody asked it to")), tail(p.log))
+		default:
+		}
+	}
+	return nil
+}
+
+func (s *system) logs() string {
+	var b strings.Builder
+	for i, p := range s.processes {
+		fmt.Fprintf(&b, "--- %s %s\n%s", s.name, nodeName(i), tail(p.log))
+	}
+	return b.String()
+}
+
+// tail is the end of a log.
+func tail(file string) string {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	const most = 2000
+	if len(data) > most {
+		data = data[len(data)-most:]
+		if _, rest, ok := bytes.Cut(data, []byte("\n")); ok {
+			data = rest
+		}
+	}
+	return string(data)
+}
+
+// stop ends the nodes, and takes their directories away where they are such.
+func (s *system) stop() {
+	for _, p := range s.processes {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may be gone
+	}
+	patience := time.After(5 * time.Second)
+	for _, p := range s.processes {
+		select {
+		case <-p.done:
+		case <-patience:
+			_ = p.cmd.Process.Kill()
+			<-p.done
+		}
+	}
+	for _, d := range s.disks {
+		if inNamespace() {
+			_ = syscall.Unmount(d, 0) // the namespace takes the rest along
+			continue
+		}
+		if err := os.RemoveAll(d); err != nil {
+			progress("removing %s: %v", d, err)
+		}
+	}
+}
+
+// run runs one cell and says what the nodes' processors did meanwhile.
+func (s *system) run(ctx context.Context, o options, spec load.Spec) (cell, error) {
+	spec.Endpoints = s.endpoints
+	if o.target == "leader" {
+		i, err := s.leader(ctx, s.endpoints)
+		if err != nil {
+			return cell{}, err
+		}
+		spec.Endpoints = s.endpoints[i : i+1]
+	}
+	argv, err := s.loader()
+	if err != nil {
+		return cell{}, err
+	}
+	before, err := s.cpu()
+	if err != nil {
+		return cell{}, err
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	began := time.Now()
+	r, err := load.Start(ctx, cmd, spec)
+	if err != nil {
+		return cell{}, errors.Join(err, s.check())
+	}
+	if err := s.check(); err != nil {
+		return cell{}, err
+	}
+	after, err := s.cpu()
+	if err != nil {
+		return cell{}, err
+	}
+	c := cell{System: s.name, Operation: spec.Operation, Consistency: spec.Consistency, Clients: spec.Clients, Result: r}
+	// Processor time is of the whole run, warm-up and all; so is this estimate
+	// of its operations.
+	if total := r.Throughput * time.Since(began).Seconds(); total > 0 {
+		c.NodeCPU = time.Duration(float64(after-before) / total)
+		c.LoadCPU = time.Duration(float64(r.CPU) / total)
+	}
+	return c, nil
+}
+
+// cpu is the processor time that the nodes used so far.
+func (s *system) cpu() (time.Duration, error) {
+	var ticks int64
+	for _, p := range s.processes {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+		if err != nil {
+			return 0, err
+		}
+		// The name in parentheses may hold anything; utime and stime are the
+		// 12th and 13th field after it.
+		fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+		if len(fields) < 13 {
+			return 0, fmt.Errorf("/proc/%d/stat: %d fields after the name", p.cmd.Process.Pid, len(fields))
+		}
+		for _, f := range fields[11:13] {
+			n, err := strconv.ParseInt(f, 10, 64)
+			if err != nil {
+				return 0, err
+			}
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * time.Second / 100, nil // USER_HZ is 100 on every Linux that Go runs on
+}
