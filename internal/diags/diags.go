@@ -15,6 +15,7 @@ import (
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
 )
 
 // Problem is a diagnostic as a value, so that code which decides need not know
@@ -37,11 +38,12 @@ func (p Problem) Error() string {
 	return strings.Join(nonEmpty(sentence(p.What+colon(p.Why)), p.Next), " ")
 }
 
-// FromError says what failed, why, and what to do next. An error of the agent or
-// of the engine's API brings its own advice; next is used where it brings none.
+// FromError says what failed, why, and what to do next. An error of the platform
+// or of the agent brings its own advice; next is used where it brings none.
 func FromError(what string, err error, next string) Problem {
 	p := Problem{What: what, Next: next}
 	var own Problem
+	place, isPlatform := errors.AsType[*platform.Error](err)
 	e, isAgent := errors.AsType[*agentapi.Error](err)
 	switch {
 	case errors.As(err, &own):
@@ -53,6 +55,14 @@ func FromError(what string, err error, next string) Problem {
 		if e.Next != "" {
 			p.Next = e.Next
 		}
+		return p
+	case isPlatform:
+		// What was wrapped around it says which node it is about.
+		p.Why = strings.TrimSuffix(err.Error(), place.Error()) + place.What
+		if place.Err != nil {
+			p.Why += ": " + place.Err.Error()
+		}
+		p.Next = cmp.Or(place.Next, next)
 		return p
 	case errors.Is(err, context.DeadlineExceeded):
 		p.Why = err.Error()

@@ -21,7 +21,7 @@ import (
 type Env struct {
 	// Local returns the platform of the cluster on this machine that lives in
 	// directory, which is absolute. It touches nothing.
-	Local func(directory string) platform.Platform
+	Local func(directory string) (platform.Platform, error)
 	// Binary is the provider's own setting, empty where it has none.
 	Binary   string
 	Progress *progress.Log

@@ -1,0 +1,78 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package provider is the provider holdfast: its configuration, and what it
+// registers. It decides nothing about clusters.
+package provider
+
+import (
+	"context"
+	"os"
+
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/provider"
+	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/env"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform/local"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/progress"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/cluster"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/clusterstatus"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/kv"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/stores"
+)
+
+type holdfast struct{ version string }
+
+// New returns the provider's constructor.
+func New(version string) func() provider.Provider {
+	return func() provider.Provider { return &holdfast{version: version} }
+}
+
+type model struct {
+	Binary types.String `tfsdk:"binary"`
+}
+
+func (p *holdfast) Metadata(_ context.Context, _ provider.MetadataRequest, resp *provider.MetadataResponse) {
+	resp.TypeName, resp.Version = "holdfast", p.version
+}
+
+func (p *holdfast) Schema(_ context.Context, _ provider.SchemaRequest, resp *provider.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "Builds and operates Holdfast: replicated, strongly consistent key-value clusters.",
+		Attributes: map[string]schema.Attribute{
+			"binary": schema.StringAttribute{
+				Optional: true,
+				MarkdownDescription: "Path of the `holdfast` binary that machines shall run: agent, engine and command line in one. " +
+					"Default: `HOLDFAST_BINARY`, one beside the provider's executable, one on `PATH`.",
+			},
+		},
+	}
+}
+
+func (p *holdfast) Configure(ctx context.Context, req provider.ConfigureRequest, resp *provider.ConfigureResponse) {
+	var m model
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	e := &env.Env{
+		Binary: m.Binary.ValueString(),
+		Local: func(directory string) (platform.Platform, error) {
+			return local.New(local.Config{Directory: directory})
+		},
+		Progress: &progress.Log{Path: os.Getenv("HOLDFAST_PROGRESS")},
+	}
+	resp.ResourceData, resp.DataSourceData = e, e
+}
+
+func (p *holdfast) Resources(context.Context) []func() resource.Resource {
+	return []func() resource.Resource{cluster.New, kv.New}
+}
+
+func (p *holdfast) DataSources(context.Context) []func() datasource.DataSource {
+	return []func() datasource.DataSource{clusterstatus.New, stores.New}
+}

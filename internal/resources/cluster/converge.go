@@ -1,0 +1,253 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/observe"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/rollout"
+)
+
+const (
+	// every is the time between two looks at a cluster that is waited for.
+	every = 50 * time.Millisecond
+	// patience is how long an engine may fail, an agent be silent or a node have
+	// a problem before the wait ends with its words instead of a timeout.
+	patience = 3 * time.Second
+)
+
+// work is one cluster being made what the configuration means. Every step may be
+// repeated: after an interruption at any point, another work goes on.
+type work struct {
+	platform platform.Platform
+	id       string
+	binary   string
+	want     desired
+	step     func(format string, args ...any)
+}
+
+// converge makes machines and agents, hands out the specs, starts engines, waits
+// for a leader, restarts what needs it and sets the settings.
+func (w *work) converge(ctx context.Context) error {
+	w.step("make machines, disks and agents: %d nodes", len(w.want.nodes))
+	machines, err := w.platform.Ensure(ctx, w.want.platform(w.id, w.binary), func(line string) { w.step("%s", line) })
+	if err != nil {
+		return err
+	}
+	if err := w.putSpecs(ctx, machines); err != nil {
+		return err
+	}
+	if err := w.waitReady(ctx); err != nil {
+		return err
+	}
+	if err := w.restart(ctx); err != nil {
+		return err
+	}
+	return w.settle(ctx)
+}
+
+// putSpecs hands every node its spec and starts engines that somebody stopped, on
+// all nodes at once: a node that fails does not keep the others back.
+func (w *work) putSpecs(ctx context.Context, machines map[string]platform.Machine) error {
+	names := w.want.names()
+	errs := make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() { errs[i] = w.putSpec(ctx, name, machines) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (w *work) putSpec(ctx context.Context, name string, machines map[string]platform.Machine) error {
+	spec, ok := w.want.spec(w.id, name, machines)
+	if !ok {
+		return fmt.Errorf("node %s: the platform gave no machine with %d stores for it", name, len(w.want.stores))
+	}
+	agent := w.platform.Node(name).Agent()
+	res, err := agent.PutSpec(ctx, spec)
+	if err != nil {
+		return fmt.Errorf("node %s: %w", name, err)
+	}
+	for _, line := range changes(res.Changes) {
+		w.step("node %s: spec: %s", name, line)
+	}
+	st, err := agent.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("node %s: %w", name, err)
+	}
+	if s := st.Engine.State; s == agentapi.EngineStopped || s == agentapi.EngineFailed {
+		w.step("node %s: start engine (it was %s)", name, s)
+		if _, err := agent.Start(ctx); err != nil {
+			return fmt.Errorf("node %s: start engine: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// waitReady waits until every engine runs, a leader is known and a read through a
+// majority succeeds. It ends early with the words of a node that does not get there.
+func (w *work) waitReady(ctx context.Context) error {
+	w.step("wait for a leader")
+	since := map[string]time.Time{} // by node: since when it has been in trouble
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		nodes := observe.Agents(ctx, w.platform, w.want.names())
+		why := notReady(nodes)
+		if why == nil {
+			if why = nodes.Linearizable(ctx, w.platform); why == nil {
+				w.step("ready: node %s leads", nodes.Leader())
+				return nil
+			}
+			why = fmt.Errorf("no read through a majority yet: %w", why)
+		}
+		now := time.Now()
+		for name, n := range nodes {
+			err := trouble(n)
+			if err == nil {
+				delete(since, name)
+				continue
+			}
+			if _, ok := since[name]; !ok {
+				since[name] = now
+			}
+			if now.Sub(since[name]) >= patience {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", why, context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+}
+
+// notReady is the first reason why the cluster cannot serve, by node name.
+func notReady(nodes observe.Nodes) error {
+	for _, name := range nodes.Names() {
+		n := nodes[name]
+		switch {
+		case !n.Reachable():
+			return fmt.Errorf("node %s: %w", name, n.Err)
+		case !n.EngineRunning():
+			return fmt.Errorf("node %s: the engine is %s", name, n.Status.Engine.State)
+		}
+	}
+	if nodes.Leader() == "" {
+		return errors.New("the cluster has no leader yet")
+	}
+	return nil
+}
+
+// trouble is what a person has to know of a node that is not on its way.
+func trouble(n observe.Node) error {
+	switch {
+	case !n.Reachable():
+		return fmt.Errorf("node %s: %w", n.Name, n.Err)
+	case n.EngineRunning():
+		return nil
+	case n.Status.Engine.LastExit != "" && n.Status.Engine.State != agentapi.EngineHeld:
+		return &observe.EngineError{Node: n.Name, LastExit: n.Status.Engine.LastExit}
+	case len(n.Status.Problems) > 0:
+		p := n.Status.Problems[len(n.Status.Problems)-1]
+		return fmt.Errorf("node %s: %w", n.Name, &agentapi.Error{What: p.What, Why: p.Why, Next: p.Next})
+	}
+	return nil
+}
+
+// restart restarts, one at a time, the engines whose configuration asks for it.
+func (w *work) restart(ctx context.Context) error {
+	steps := rollout.Plan(w.rolloutNodes(observe.Agents(ctx, w.platform, w.want.names())))
+	return rollout.Run(ctx, w, steps, rollout.Options{Step: func(line string) { w.step("%s", line) }})
+}
+
+// Observe implements rollout.Cluster.
+func (w *work) Observe(ctx context.Context) ([]rollout.Node, error) {
+	return w.rolloutNodes(observe.Agents(ctx, w.platform, w.want.names())), nil
+}
+
+// Restart implements rollout.Cluster.
+func (w *work) Restart(ctx context.Context, node string) error {
+	_, err := w.platform.Node(node).Agent().Restart(ctx)
+	return err
+}
+
+func (w *work) rolloutNodes(nodes observe.Nodes) []rollout.Node {
+	leader := nodes.Leader()
+	var all []rollout.Node
+	for _, name := range nodes.Names() {
+		n := nodes[name]
+		part, _ := n.Partition(observe.DefaultPartition)
+		all = append(all, rollout.Node{
+			Name: name, Voter: w.want.nodes[name].voter, Leader: name == leader, Running: n.EngineRunning(),
+			Applied: part.AppliedIndex, Commit: part.CommitIndex,
+			Restart: changes(n.Status.Engine.RestartRequired),
+		})
+	}
+	return all
+}
+
+// settle makes the settings what the map says: what is not in it goes back to its
+// default.
+func (w *work) settle(ctx context.Context) error {
+	nodes := observe.Agents(ctx, w.platform, w.want.names())
+	have, err := nodes.Settings(ctx, w.platform)
+	if err != nil {
+		return fmt.Errorf("read the settings: %w", err)
+	}
+	change := settingsChange(have, w.want.settings)
+	if len(change) == 0 {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(change)) {
+		if v := change[name]; v != nil {
+			w.step("setting %s: %s → %s", name, orDefault(have, name), *v)
+		} else {
+			w.step("setting %s: %s → its default", name, have[name])
+		}
+	}
+	c, err := nodes.Client(w.platform)
+	if err != nil {
+		return fmt.Errorf("set the settings: %w", err)
+	}
+	defer c.Close()
+	if err := c.SetSettings(ctx, change); err != nil {
+		return fmt.Errorf("set the settings: %w", err)
+	}
+	return nil
+}
+
+// settingsChange is what makes the settings that somebody set those of want.
+func settingsChange(have, want map[string]string) map[string]*string {
+	change := map[string]*string{}
+	for name, v := range want {
+		if old, ok := have[name]; !ok || old != v {
+			change[name] = &v
+		}
+	}
+	for name := range have {
+		if _, ok := want[name]; !ok {
+			change[name] = nil
+		}
+	}
+	return change
+}
+
+func orDefault(set map[string]string, name string) string {
+	if v, ok := set[name]; ok {
+		return v
+	}
+	return "its default"
+}

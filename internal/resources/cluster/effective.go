@@ -1,0 +1,176 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package cluster
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/observe"
+)
+
+const (
+	agentRunning     = "running"
+	agentUnreachable = "unreachable"
+	engineUnknown    = "unknown"
+)
+
+// effectiveNode is what a node is, in the words of the configuration.
+type effectiveNode struct {
+	Agent           string           `tfsdk:"agent"`
+	AgentVersion    types.String     `tfsdk:"agent_version"`
+	Engine          string           `tfsdk:"engine"`
+	RaftLogStore    effectiveLog     `tfsdk:"raft_logstore"`
+	WALFailover     modeObject       `tfsdk:"wal_failover"`
+	Stores          []effectiveStore `tfsdk:"stores"`
+	SpecDifferences []string         `tfsdk:"spec_differences"`
+	RestartRequired []string         `tfsdk:"restart_required"`
+}
+
+type effectiveLog struct {
+	Backend           string             `tfsdk:"backend"`
+	ConfiguredBackend string             `tfsdk:"configured_backend"`
+	DisableLogCache   bool               `tfsdk:"disable_log_cache"`
+	Verification      verificationObject `tfsdk:"verification"`
+	BoltDB            boltDBObject       `tfsdk:"boltdb"`
+	WAL               walObject          `tfsdk:"wal"`
+}
+
+type effectiveStore struct {
+	Path      string `tfsdk:"path"`
+	Device    string `tfsdk:"device"`
+	SizeBytes int64  `tfsdk:"size_bytes"`
+}
+
+// observed is what an agent's answer says in the words of the configuration. want
+// is the spec that the configuration means, nil where that is not known. A node
+// that does not answer keeps what was last seen of it.
+func observed(n observe.Node, want *agentapi.Spec, last effectiveNode) effectiveNode {
+	if !n.Reachable() {
+		last.Agent = agentUnreachable
+		if last.Engine == "" {
+			last.Engine = engineUnknown
+		}
+		last.Stores = nonNil(last.Stores)
+		last.SpecDifferences, last.RestartRequired = nonNil(last.SpecDifferences), nonNil(last.RestartRequired)
+		return last
+	}
+	st := n.Status
+	e := effectiveNode{
+		Agent:           agentRunning,
+		AgentVersion:    types.StringValue(st.Agent.Version),
+		Engine:          st.Engine.State,
+		Stores:          []effectiveStore{},
+		SpecDifferences: differences(st.Spec, want),
+		RestartRequired: changes(st.Engine.RestartRequired),
+	}
+	if st.Spec != nil {
+		e.RaftLogStore = logOf(st.Spec.RaftLogStore)
+		e.WALFailover.Mode = st.Spec.WALFailover.Mode
+	}
+	e.RaftLogStore.Backend = backendOnDisk(st)
+	for _, s := range st.Stores {
+		e.Stores = append(e.Stores, effectiveStore{Path: s.Path, Device: s.Device, SizeBytes: s.SizeBytes})
+	}
+	return e
+}
+
+func logOf(s agentapi.RaftLogStore) effectiveLog {
+	o := logStoreOf(s)
+	return effectiveLog{
+		ConfiguredBackend: o.Backend, DisableLogCache: o.DisableLogCache,
+		Verification: o.Verification, BoltDB: o.BoltDB, WAL: o.WAL,
+	}
+}
+
+// backendOnDisk is the backend of the stores' logs as the agent finds them, or as
+// the engine says; "boltdb, wal" where they differ.
+func backendOnDisk(st agentapi.Status) string {
+	var backends []string
+	for _, s := range st.Stores {
+		backends = append(backends, s.Backend)
+	}
+	if st.Engine.Stores != nil {
+		for _, s := range st.Engine.Stores.Stores {
+			if !slices.ContainsFunc(st.Stores, func(own agentapi.StoreStatus) bool { return own.Path == s.Path && own.Backend != "" }) {
+				backends = append(backends, s.EffectiveBackend)
+			}
+		}
+	}
+	backends = slices.DeleteFunc(backends, func(b string) bool { return b == "" })
+	slices.Sort(backends)
+	return strings.Join(slices.Compact(backends), ", ")
+}
+
+// differences lists what differs between a node's spec and the one that the
+// configuration means, but for what effective shows attribute by attribute.
+func differences(have, want *agentapi.Spec) []string {
+	switch {
+	case want == nil:
+		return []string{}
+	case have == nil:
+		return []string{"the agent has no spec"}
+	}
+	var all []agentapi.Change
+	for _, c := range agentapi.Diff(have, want) {
+		if !strings.HasPrefix(c.Attribute, "raft_logstore.") && c.Attribute != "wal_failover.mode" {
+			all = append(all, c)
+		}
+	}
+	return changes(all)
+}
+
+func changes(all []agentapi.Change) []string {
+	lines := []string{}
+	for _, c := range all {
+		lines = append(lines, c.Attribute+": "+orNothing(c.From)+" → "+orNothing(c.To))
+	}
+	return lines
+}
+
+func orNothing(v string) string {
+	if v == "" {
+		return "(nothing)"
+	}
+	return v
+}
+
+// planned is what a node will be after an apply that succeeds. What no
+// configuration says stays as it is seen; what a new agent will find is unknown.
+func (d desired) planned(name string, now effectiveNode) effectiveNode {
+	p := now
+	p.Agent, p.Engine = agentRunning, agentapi.EngineRunning
+	if now.Agent != agentRunning {
+		p.AgentVersion = types.StringUnknown()
+	}
+	p.RaftLogStore = logOf(d.nodes[name].log)
+	p.RaftLogStore.Backend = now.RaftLogStore.Backend // a log stays what it is
+	if p.RaftLogStore.Backend == "" {
+		p.RaftLogStore.Backend = d.nodes[name].log.Backend
+	}
+	p.WALFailover.Mode = d.mode
+	p.SpecDifferences, p.RestartRequired = []string{}, []string{}
+	return p
+}
+
+// seen is effective after an apply: what was observed, but for what the plan
+// promised and nothing acts on. A device may get another number when a machine is
+// mended; the next refresh shows it.
+func seen(now, planned effectiveNode) effectiveNode {
+	now.Stores = planned.Stores
+	if !planned.AgentVersion.IsUnknown() {
+		now.AgentVersion = planned.AgentVersion
+	}
+	return now
+}
+
+func nonNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

@@ -1,0 +1,232 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package cluster
+
+import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
+)
+
+// model is the resource as Terraform holds it.
+type model struct {
+	ID                 types.String   `tfsdk:"id"`
+	Name               types.String   `tfsdk:"name"`
+	Local              types.Object   `tfsdk:"local"`
+	Nodes              types.Map      `tfsdk:"nodes"`
+	Ports              types.Object   `tfsdk:"ports"`
+	Stores             types.List     `tfsdk:"stores"`
+	SideDisk           types.Object   `tfsdk:"side_disk"`
+	RaftLogStore       types.Object   `tfsdk:"raft_logstore"`
+	WALFailover        types.Object   `tfsdk:"wal_failover"`
+	Settings           types.Map      `tfsdk:"settings"`
+	Log                types.Object   `tfsdk:"log"`
+	Server             types.Object   `tfsdk:"server"`
+	DeletionProtection types.Bool     `tfsdk:"deletion_protection"`
+	Binary             types.String   `tfsdk:"binary"`
+	Timeouts           timeouts.Value `tfsdk:"timeouts"`
+	Endpoints          types.Map      `tfsdk:"endpoints"`
+	ReadyNodes         types.List     `tfsdk:"ready_nodes"`
+	Effective          types.Map      `tfsdk:"effective"`
+}
+
+// The nested objects, as Go values. Only a value that is wholly known fits.
+type (
+	localObject struct {
+		Directory string `tfsdk:"directory"`
+	}
+	nodeObject struct {
+		Voter        bool             `tfsdk:"voter"`
+		RaftLogStore *logStoreOverlay `tfsdk:"raft_logstore"`
+	}
+	logStoreOverlay struct {
+		Backend         *string              `tfsdk:"backend"`
+		DisableLogCache *bool                `tfsdk:"disable_log_cache"`
+		Verification    *verificationOverlay `tfsdk:"verification"`
+		BoltDB          *boltDBOverlay       `tfsdk:"boltdb"`
+		WAL             *walOverlay          `tfsdk:"wal"`
+	}
+	verificationOverlay struct {
+		Enabled  *bool   `tfsdk:"enabled"`
+		Interval *string `tfsdk:"interval"`
+	}
+	boltDBOverlay struct {
+		NoFreelistSync *bool `tfsdk:"no_freelist_sync"`
+	}
+	walOverlay struct {
+		SegmentSizeMB *int64 `tfsdk:"segment_size_mb"`
+	}
+	portsObject struct {
+		Server int64 `tfsdk:"server"`
+		HTTP   int64 `tfsdk:"http"`
+	}
+	storeObject struct {
+		Disk       diskObject `tfsdk:"disk"`
+		FileSystem string     `tfsdk:"filesystem"`
+		Attrs      []string   `tfsdk:"attrs"`
+	}
+	diskObject struct {
+		SizeGB int64 `tfsdk:"size_gb"`
+	}
+	logStoreObject struct {
+		Backend         string             `tfsdk:"backend"`
+		DisableLogCache bool               `tfsdk:"disable_log_cache"`
+		Verification    verificationObject `tfsdk:"verification"`
+		BoltDB          boltDBObject       `tfsdk:"boltdb"`
+		WAL             walObject          `tfsdk:"wal"`
+	}
+	verificationObject struct {
+		Enabled  bool   `tfsdk:"enabled"`
+		Interval string `tfsdk:"interval"`
+	}
+	boltDBObject struct {
+		NoFreelistSync bool `tfsdk:"no_freelist_sync"`
+	}
+	walObject struct {
+		SegmentSizeMB int64 `tfsdk:"segment_size_mb"`
+	}
+	modeObject struct {
+		Mode string `tfsdk:"mode"`
+	}
+	levelObject struct {
+		Level string `tfsdk:"level"`
+	}
+	serverObject struct {
+		LeaveOnTerminate     bool `tfsdk:"leave_on_terminate"`
+		SkipLeaveOnInterrupt bool `tfsdk:"skip_leave_on_interrupt"`
+		RejoinAfterLeave     bool `tfsdk:"rejoin_after_leave"`
+	}
+)
+
+// decode reads a value that must be wholly known into a Go value; ok is false
+// where it is not, or not there.
+func decode[T any](ctx context.Context, v attr.Value, diags *diag.Diagnostics) (t T, ok bool) {
+	raw, err := v.ToTerraformValue(ctx)
+	if err != nil || v.IsNull() || !raw.IsFullyKnown() {
+		return t, false
+	}
+	var ds diag.Diagnostics
+	switch v := v.(type) {
+	case types.Object:
+		ds = v.As(ctx, &t, basetypes.ObjectAsOptions{})
+	case types.Map:
+		ds = v.ElementsAs(ctx, &t, false)
+	case types.List:
+		ds = v.ElementsAs(ctx, &t, false)
+	default:
+		return t, false
+	}
+	diags.Append(ds...)
+	return t, !ds.HasError()
+}
+
+// desired is what the configuration means; ok is false while a part of it is
+// not known yet.
+func (m *model) desired(ctx context.Context, diags *diag.Diagnostics) (d desired, ok bool) {
+	known := !m.Name.IsUnknown() && !m.Name.IsNull() && !m.Settings.IsUnknown() && !m.Binary.IsUnknown()
+	part := func(ok bool) { known = known && ok }
+
+	local, ok := decode[localObject](ctx, m.Local, diags)
+	part(ok)
+	nodes, ok := decode[map[string]nodeObject](ctx, m.Nodes, diags)
+	part(ok)
+	ports, ok := decode[portsObject](ctx, m.Ports, diags)
+	part(ok)
+	stores, ok := decode[[]storeObject](ctx, m.Stores, diags)
+	part(ok)
+	side, ok := decode[diskObject](ctx, m.SideDisk, diags)
+	part(ok)
+	logStore, ok := decode[logStoreObject](ctx, m.RaftLogStore, diags)
+	part(ok)
+	mode, ok := decode[modeObject](ctx, m.WALFailover, diags)
+	part(ok)
+	level, ok := decode[levelObject](ctx, m.Log, diags)
+	part(ok)
+	rules, ok := decode[serverObject](ctx, m.Server, diags)
+	part(ok)
+	set := map[string]string{}
+	if !m.Settings.IsNull() {
+		set, ok = decode[map[string]string](ctx, m.Settings, diags)
+		part(ok)
+	}
+	if !known {
+		return desired{}, false
+	}
+	d = desired{
+		name: m.Name.ValueString(), directory: local.Directory, binary: m.Binary.ValueString(),
+		ports:  agentapi.Ports{Server: int(ports.Server), HTTP: int(ports.HTTP)},
+		nodes:  map[string]desiredNode{},
+		sideGB: side.SizeGB, mode: mode.Mode, level: level.Level,
+		rules:    agentapi.ServerRules(rules),
+		settings: set,
+	}
+	for name, n := range nodes {
+		d.nodes[name] = desiredNode{voter: n.Voter, log: n.RaftLogStore.over(logStore.spec())}
+	}
+	for _, s := range stores {
+		d.stores = append(d.stores, desiredStore{sizeGB: s.Disk.SizeGB, fileSystem: s.FileSystem, attrs: s.Attrs})
+	}
+	return d, true
+}
+
+func (o logStoreObject) spec() agentapi.RaftLogStore {
+	return agentapi.RaftLogStore{
+		Backend: o.Backend, DisableLogCache: o.DisableLogCache,
+		Verification: agentapi.Verification(o.Verification),
+		BoltDB:       agentapi.BoltDB(o.BoltDB),
+		WAL:          agentapi.WAL{SegmentSizeMB: int(o.WAL.SegmentSizeMB)},
+	}
+}
+
+func logStoreOf(s agentapi.RaftLogStore) logStoreObject {
+	return logStoreObject{
+		Backend: s.Backend, DisableLogCache: s.DisableLogCache,
+		Verification: verificationObject(s.Verification),
+		BoltDB:       boltDBObject(s.BoltDB),
+		WAL:          walObject{SegmentSizeMB: int64(s.WAL.SegmentSizeMB)},
+	}
+}
+
+// over is the cluster's log store with what the node sets itself.
+func (o *logStoreOverlay) over(s agentapi.RaftLogStore) agentapi.RaftLogStore {
+	if o == nil {
+		return s
+	}
+	set(&s.Backend, o.Backend)
+	set(&s.DisableLogCache, o.DisableLogCache)
+	if v := o.Verification; v != nil {
+		set(&s.Verification.Enabled, v.Enabled)
+		set(&s.Verification.Interval, v.Interval)
+	}
+	if b := o.BoltDB; b != nil {
+		set(&s.BoltDB.NoFreelistSync, b.NoFreelistSync)
+	}
+	if w := o.WAL; w != nil && w.SegmentSizeMB != nil {
+		s.WAL.SegmentSizeMB = int(*w.SegmentSizeMB)
+	}
+	return s
+}
+
+// overlayOf is the opposite of over: all that s says.
+func overlayOf(s agentapi.RaftLogStore) *logStoreOverlay {
+	size := int64(s.WAL.SegmentSizeMB)
+	return &logStoreOverlay{
+		Backend: &s.Backend, DisableLogCache: &s.DisableLogCache,
+		Verification: &verificationOverlay{Enabled: &s.Verification.Enabled, Interval: &s.Verification.Interval},
+		BoltDB:       &boltDBOverlay{NoFreelistSync: &s.BoltDB.NoFreelistSync},
+		WAL:          &walOverlay{SegmentSizeMB: &size},
+	}
+}
+
+func set[T any](field, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}

@@ -1,0 +1,57 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package cluster
+
+import (
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+)
+
+func computedAttributes() map[string]schema.Attribute {
+	return map[string]schema.Attribute{
+		"id": schema.StringAttribute{
+			Computed:            true,
+			MarkdownDescription: "UUID of the cluster, made once. No store of another cluster is ever opened.",
+		},
+		"endpoints": schema.MapAttribute{
+			ElementType: types.StringType, Computed: true,
+			MarkdownDescription: "HTTP API of each node by its name, `http://127.0.x.y:8500`. Any node serves any request. An election changes nothing here.",
+		},
+		"ready_nodes": schema.ListAttribute{
+			ElementType: types.StringType, Computed: true,
+			MarkdownDescription: "Names, in order, of the nodes whose agent answers and whose engine runs. A plan in which it is short shows what is missing; an apply mends it.",
+		},
+		"effective": schema.MapNestedAttribute{
+			Computed: true,
+			MarkdownDescription: "What each node is, as its agent observes it, in the words of the configuration. The plan shows what the configuration means, so every difference reads as what is → what will be. " +
+				"What changes by itself (leader, counters, free space) is in the data sources `holdfast_cluster_status` and `holdfast_stores`.",
+			NestedObject: schema.NestedAttributeObject{Attributes: effectiveAttributes()},
+		},
+	}
+}
+
+func effectiveAttributes() map[string]schema.Attribute {
+	return map[string]schema.Attribute{
+		"agent": schema.StringAttribute{Computed: true,
+			MarkdownDescription: "`running`, or `unreachable` where no agent answered; the node's other values are then those last seen."},
+		"agent_version": schema.StringAttribute{Computed: true, MarkdownDescription: "Version of the host agent."},
+		"engine": schema.StringAttribute{Computed: true,
+			MarkdownDescription: "`running`, `starting`, `stopped` (somebody asked for it), `failed` (it exited and is started again), `held` (killed, held in the kernel by a disk) or `none`."},
+		"raft_logstore": effectiveLogStore(),
+		"wal_failover": schema.SingleNestedAttribute{Computed: true, MarkdownDescription: "The failover log of the node.",
+			Attributes: map[string]schema.Attribute{
+				"mode": schema.StringAttribute{Computed: true, MarkdownDescription: "The mode that the node is configured with."},
+			}},
+		"stores": schema.ListNestedAttribute{Computed: true, MarkdownDescription: "The node's stores.",
+			NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
+				"path":       schema.StringAttribute{Computed: true, MarkdownDescription: "Directory of the store."},
+				"device":     schema.StringAttribute{Computed: true, MarkdownDescription: "Block device below it; empty where it is a plain directory."},
+				"size_bytes": schema.Int64Attribute{Computed: true, MarkdownDescription: "Size of its file system in bytes."},
+			}}},
+		"spec_differences": schema.ListAttribute{ElementType: types.StringType, Computed: true,
+			MarkdownDescription: "Every other attribute of the node's spec that differs from the configuration: `log.level: debug → info`. Empty on a node that nobody changed."},
+		"restart_required": schema.ListAttribute{ElementType: types.StringType, Computed: true,
+			MarkdownDescription: "What the node's running engine has not taken over from its configuration and only takes over at a restart."},
+	}
+}

@@ -1,0 +1,136 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/diags"
+)
+
+const (
+	settingThreshold = "storage.wal_failover.unhealthy_op_threshold"
+	settingMaxSync   = "storage.max_sync_duration"
+)
+
+// setting is a cluster setting as the engine knows it. The provider does not link
+// the engine; a test compares this table with the engine's own.
+type setting struct {
+	name     string
+	fallback string // the default
+	failover string // the default where the log may fail over
+	min, max time.Duration
+	help     string
+}
+
+var settings = []setting{
+	{settingMaxSync, "20s", "40s", 100 * time.Millisecond, time.Hour, "How long one sync may take before the engine gives the disk up and ends itself."},
+	{settingThreshold, "100ms", "100ms", time.Millisecond, time.Minute, "How long a disk operation may take before the log fails over."},
+}
+
+// settingsTable is the table for the documentation.
+func settingsTable() string {
+	var b strings.Builder
+	b.WriteString("| setting | default | from | to | meaning |\n|---|---|---|---|---|\n")
+	for _, s := range settings {
+		fallback := s.fallback
+		if s.failover != fallback {
+			fallback += ", or " + s.failover + " with failover on"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %v | %v | %s |\n", s.name, fallback, s.min, s.max, s.help)
+	}
+	return b.String()
+}
+
+// checkSetting returns what is wrong with one setting.
+func checkSetting(name, value string) *diags.Problem {
+	i := slices.IndexFunc(settings, func(s setting) bool { return s.name == name })
+	if i < 0 {
+		var known []string
+		for _, s := range settings {
+			known = append(known, s.name)
+		}
+		return &diags.Problem{What: "Unknown setting", Why: fmt.Sprintf("settings[%q]: the engine has no such setting", name),
+			Next: "The settings are " + strings.Join(known, " and ") + "."}
+	}
+	s := settings[i]
+	d, err := time.ParseDuration(value)
+	switch {
+	case err != nil:
+		return &diags.Problem{What: "Invalid setting", Why: fmt.Sprintf("settings[%q] = %q: this is not a duration", name, value),
+			Next: fmt.Sprintf("Write a number and a unit: %s.", s.fallback)}
+	case d < s.min || d > s.max:
+		return &diags.Problem{What: "Invalid setting", Why: fmt.Sprintf("settings[%q] = %q: out of bounds", name, value),
+			Next: fmt.Sprintf("Choose a value from %v to %v.", s.min, s.max)}
+	}
+	return nil
+}
+
+// thresholdAboveSync warns where a threshold can never be reached: an operation
+// that takes so long ends the engine first. Defaults count too.
+func thresholdAboveSync(set map[string]string, mode string) *diags.Problem {
+	value := func(name string) (string, time.Duration) {
+		i := slices.IndexFunc(settings, func(s setting) bool { return s.name == name })
+		v := settings[i].fallback
+		if mode != modeDisabled {
+			v = settings[i].failover
+		}
+		if own, ok := set[name]; ok {
+			v = own
+		}
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			return v, -1
+		}
+		return v, d
+	}
+	threshold, t := value(settingThreshold)
+	maxSync, m := value(settingMaxSync)
+	if t < 0 || m < 0 || t <= m {
+		return nil
+	}
+	return &diags.Problem{
+		At:   "settings",
+		What: "These settings turn failover off",
+		Why: fmt.Sprintf("%s is %s, above %s, which is %s: an operation that takes so long ends the engine before the log would fail over",
+			settingThreshold, threshold, settingMaxSync, maxSync),
+		Next: "Set the threshold below the other.",
+	}
+}
+
+type settingsValidator struct{}
+
+func (settingsValidator) Description(context.Context) string {
+	return "settings that the engine knows, with values that parse"
+}
+func (v settingsValidator) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (settingsValidator) ValidateMap(_ context.Context, req validator.MapRequest, resp *validator.MapResponse) {
+	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
+		return
+	}
+	elements := req.ConfigValue.Elements()
+	for _, name := range slices.Sorted(maps.Keys(elements)) {
+		v, ok := elements[name].(types.String)
+		switch {
+		case !ok || v.IsUnknown():
+			continue
+		case v.IsNull():
+			resp.Diagnostics.AddAttributeError(req.Path.AtMapKey(name), "Invalid setting",
+				fmt.Sprintf("settings[%q] is null.\n\nLeave it out of the map for its default.", name))
+			continue
+		}
+		if p := checkSetting(name, v.ValueString()); p != nil {
+			resp.Diagnostics.AddAttributeError(req.Path.AtMapKey(name), p.What, p.Text())
+		}
+	}
+}

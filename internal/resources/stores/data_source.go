@@ -1,0 +1,143 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package stores is the data source holdfast_stores: what every store of a cluster
+// measures, as GET /_status/stores answers it. It changes nothing. An engine that
+// does not answer has no stores here, and a warning says so.
+package stores
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/diags"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/env"
+)
+
+// DataSource is holdfast_stores.
+type DataSource struct{ env *env.Env }
+
+var _ datasource.DataSourceWithConfigure = (*DataSource)(nil)
+
+// New returns the data source.
+func New() datasource.DataSource { return &DataSource{} }
+
+type model struct {
+	Local     *env.LocalObject `tfsdk:"local"`
+	ClusterID types.String     `tfsdk:"cluster_id"`
+	Stores    []store          `tfsdk:"stores"`
+}
+
+type store struct {
+	Node              string      `tfsdk:"node"`
+	ID                string      `tfsdk:"id"`
+	Path              string      `tfsdk:"path"`
+	Mountpoint        string      `tfsdk:"mountpoint"`
+	Device            string      `tfsdk:"device"`
+	MajMin            string      `tfsdk:"maj_min"`
+	SizeBytes         int64       `tfsdk:"size_bytes"`
+	FreeBytes         int64       `tfsdk:"free_bytes"`
+	Attrs             []string    `tfsdk:"attrs"`
+	ConfiguredBackend string      `tfsdk:"configured_backend"`
+	EffectiveBackend  string      `tfsdk:"effective_backend"`
+	Partitions        []partition `tfsdk:"partitions"`
+	Failover          failover    `tfsdk:"failover"`
+}
+
+type partition struct {
+	Name          string `tfsdk:"name"`
+	State         string `tfsdk:"state"`
+	Leader        string `tfsdk:"leader"`
+	Term          int64  `tfsdk:"term"`
+	CommitIndex   int64  `tfsdk:"commit_index"`
+	AppliedIndex  int64  `tfsdk:"applied_index"`
+	LastIndex     int64  `tfsdk:"last_index"`
+	Index         int64  `tfsdk:"index"`
+	Keys          int64  `tfsdk:"keys"`
+	LastContactMS int64  `tfsdk:"last_contact_ms"`
+	Error         string `tfsdk:"error"`
+}
+
+type failover struct {
+	Mode   string `tfsdk:"mode"`
+	Active string `tfsdk:"active"`
+	Sides  []side `tfsdk:"sides"`
+}
+
+type side struct {
+	Path      string `tfsdk:"path"`
+	Device    string `tfsdk:"device"`
+	Healthy   bool   `tfsdk:"healthy"`
+	Armed     bool   `tfsdk:"armed"`
+	FreeBytes int64  `tfsdk:"free_bytes"`
+}
+
+// Metadata implements datasource.DataSource.
+func (d *DataSource) Metadata(_ context.Context, req datasource.MetadataRequest, resp *datasource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_stores"
+}
+
+// Configure implements datasource.DataSourceWithConfigure.
+func (d *DataSource) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
+	e, err := env.Of(req.ProviderData)
+	if err != nil {
+		resp.Diagnostics.AddError("The provider is not configured", err.Error())
+		return
+	}
+	d.env = e
+}
+
+// Read implements datasource.DataSource.
+func (d *DataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
+	var m model
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	c, err := d.env.Reach(ctx, m.Local.Directory, m.ClusterID.ValueString())
+	if err != nil {
+		resp.Diagnostics.Append(diags.FromError("The stores could not be read", err, "").Diagnostic())
+		return
+	}
+	nodes := c.Nodes(ctx)
+	m.Stores = []store{}
+	for _, name := range nodes.Names() {
+		n := nodes[name]
+		if n.Status.Engine.Stores == nil {
+			why := "its engine is " + n.Status.Engine.State
+			if !n.Reachable() {
+				why = n.Err.Error()
+			}
+			resp.Diagnostics.AddWarning("A node's stores are missing", fmt.Sprintf("node %s: %s.", name, why))
+			continue
+		}
+		for _, s := range n.Status.Engine.Stores.Stores {
+			m.Stores = append(m.Stores, describe(name, s))
+		}
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+}
+
+func describe(node string, s api.Store) store {
+	d := store{
+		Node: node, ID: s.ID, Path: s.Path, Mountpoint: s.Mountpoint, Device: s.Device, MajMin: s.MajMin,
+		SizeBytes: s.SizeBytes, FreeBytes: s.FreeBytes, Attrs: append([]string{}, s.Attrs...),
+		ConfiguredBackend: s.ConfiguredBackend, EffectiveBackend: s.EffectiveBackend,
+		Partitions: []partition{}, Failover: failover{Mode: s.Failover.Mode, Active: s.Failover.Active, Sides: []side{}},
+	}
+	for _, p := range s.Partitions {
+		d.Partitions = append(d.Partitions, partition{
+			Name: p.Name, State: p.State, Leader: p.Leader, Term: int64(p.Term),
+			CommitIndex: int64(p.CommitIndex), AppliedIndex: int64(p.AppliedIndex), LastIndex: int64(p.LastIndex),
+			Index: int64(p.Index), Keys: p.Keys, LastContactMS: p.LastContactMS, Error: p.Error,
+		})
+	}
+	for _, f := range s.Failover.Sides {
+		d.Failover.Sides = append(d.Failover.Sides, side{Path: f.Path, Device: f.Device, Healthy: f.Healthy, Armed: f.Armed, FreeBytes: f.FreeBytes})
+	}
+	return d
+}

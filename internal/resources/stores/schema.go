@@ -1,0 +1,80 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package stores
+
+import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/env"
+)
+
+func text(s string) schema.Attribute {
+	return schema.StringAttribute{Computed: true, MarkdownDescription: s}
+}
+
+func number(s string) schema.Attribute {
+	return schema.Int64Attribute{Computed: true, MarkdownDescription: s}
+}
+
+func flag(s string) schema.Attribute {
+	return schema.BoolAttribute{Computed: true, MarkdownDescription: s}
+}
+
+func list(s string, attributes map[string]schema.Attribute) schema.Attribute {
+	return schema.ListNestedAttribute{Computed: true, MarkdownDescription: s, NestedObject: schema.NestedAttributeObject{Attributes: attributes}}
+}
+
+// Schema implements datasource.DataSource.
+func (d *DataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "What every store of a cluster measures: its disk, its log, its partitions, its failover. " +
+			"All of it changes by itself; an output of it makes `terraform plan` report changes.",
+		Attributes: map[string]schema.Attribute{
+			"local":      env.LocalAttribute(),
+			"cluster_id": env.ClusterIDAttribute(),
+			"stores": list("The stores of all nodes whose engine answers, in order of the nodes' names.", map[string]schema.Attribute{
+				"node":               text("Name of the node."),
+				"id":                 text("UUID of the store."),
+				"path":               text("Directory of the store."),
+				"mountpoint":         text("Where its file system is mounted."),
+				"device":             text("Block device below it; empty where it is a plain directory."),
+				"maj_min":            text("Major and minor number of the device, as cgroup's `io.max` wants them."),
+				"size_bytes":         number("Size of the file system in bytes."),
+				"free_bytes":         number("Free space of it in bytes."),
+				"attrs":              schema.ListAttribute{ElementType: types.StringType, Computed: true, MarkdownDescription: "The store's attributes."},
+				"configured_backend": text("What the log is configured to be kept in."),
+				"effective_backend":  text("What the log is kept in."),
+				"partitions": list("The raft groups whose log the store keeps.", map[string]schema.Attribute{
+					"name":            text("Name of the partition."),
+					"state":           text("`Leader`, `Follower`, `Candidate` or `Shutdown`."),
+					"leader":          text("The leader that the node knows; empty where it knows none."),
+					"term":            number("Raft's term."),
+					"commit_index":    number("Last raft entry known to be committed."),
+					"applied_index":   number("Last raft entry applied."),
+					"last_index":      number("Last raft entry in the log."),
+					"index":           number("The partition's own index: one step per command."),
+					"keys":            number("Keys in the partition."),
+					"last_contact_ms": number("Milliseconds since the leader was last heard; 0 on the leader, -1 where none ever was."),
+					"error":           text("First background failure of the group; empty when well."),
+				}),
+				"failover": schema.SingleNestedAttribute{Computed: true, MarkdownDescription: "The store's failover log.",
+					Attributes: map[string]schema.Attribute{
+						"mode":   text("The mode that the engine runs with."),
+						"active": text("The directory that the log writes to: `primary` or `secondary`."),
+						"sides": list("Directories that the log may fail over to.", map[string]schema.Attribute{
+							"path":       text("The directory."),
+							"device":     text("Block device below it."),
+							"healthy":    flag("Whether writes to it succeed in time."),
+							"armed":      flag("Whether the log may write there at all."),
+							"free_bytes": number("Free space in bytes."),
+						}),
+					}},
+			}),
+		},
+	}
+}
