@@ -161,8 +161,8 @@ func TestNoLeader(t *testing.T) {
 	}
 }
 
-// TestSharedEntry forces two puts of one key into one log entry: an entry of
-// the largest size is under way while they wait.
+// TestSharedEntry makes puts of one key share log entries: while the first is
+// under way, the others wait, and go together.
 func TestSharedEntry(t *testing.T) {
 	c := New(t, Options{Servers: 1, Configure: func(c *node.Config) { c.Timing.EntriesInFlight = 1 }})
 	leader := c.Leader("default")
@@ -188,17 +188,20 @@ func TestSharedEntry(t *testing.T) {
 		seen[i] = true
 		last = max(last, i)
 	}
-	for i := range seen {
+	cas := func(i uint64) bool {
 		res, err := n.Apply(t.Context(), "default", kv.Command{Op: kv.OpCAS, Key: "k", Index: i, Value: []byte("cas")})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if res.OK != (i == last) {
-			t.Errorf("cas on ModifyIndex %d of %d: %v", i, last, res.OK)
+		return res.OK
+	}
+	for i := range seen {
+		if i != last && cas(i) {
+			t.Errorf("cas on ModifyIndex %d succeeded, the last one is %d", i, last)
 		}
-		if res.OK {
-			break // the next one would compare with this
-		}
+	}
+	if !cas(last) {
+		t.Errorf("cas on the last ModifyIndex, %d, failed", last)
 	}
 	t.Logf("%d puts in %d entries", clients, entries)
 }
