@@ -28,7 +28,7 @@ var calls = sync.Pool{New: func() any {
 }}
 
 func newCall(kind callKind, window time.Duration) *call {
-	c := calls.Get().(*call)
+	c := calls.Get().(*call) //nolint:forcetypeassert // the pool makes nothing else
 	c.kind, c.body, c.reply = kind, c.body[:0], reply{}
 	c.timer.Reset(window)
 	return c

@@ -111,7 +111,7 @@ func (p *partition) drive(ctx context.Context, c *call) (reply, error) {
 			c.release()
 			return reply{}, err
 		}
-		answered, err := p.await(ctx, c, &a, handed)
+		answered, err := p.await(ctx, c, &a)
 		if err != nil {
 			return reply{}, err
 		}
@@ -161,7 +161,7 @@ func (p *partition) send(c *call, view *leaderView) (attempt, error) {
 // await waits for the answer of an attempt. It returns false if there is a
 // new leader, and so perhaps nobody left to answer. With an error the call is
 // gone.
-func (p *partition) await(ctx context.Context, c *call, a *attempt, handed bool) (bool, error) {
+func (p *partition) await(ctx context.Context, c *call, a *attempt) (bool, error) {
 	for {
 		select {
 		case <-c.done:

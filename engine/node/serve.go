@@ -39,7 +39,7 @@ func (p *partition) serveForward(conn net.Conn, from string) {
 		}
 	})
 	err := s.read(&wg)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 		p.log.Debug("a forwarding connection ended", "from", from, "error", err)
 	}
 	s.out.fail(net.ErrClosed)
@@ -48,6 +48,7 @@ func (p *partition) serveForward(conn net.Conn, from string) {
 	wg.Wait()
 }
 
+// read takes requests off the connection until it breaks.
 func (s *serverConn) read(wg *sync.WaitGroup) error {
 	r := bufio.NewReaderSize(s.conn, 64<<10)
 	var buf []byte

@@ -34,9 +34,9 @@ func TestCreateCheck(t *testing.T) {
 	if err := Create(dir, mine); !errors.Is(err, ErrExists) {
 		t.Errorf("a second Create: %v", err)
 	}
-	any := mine
-	any.StoreID = ""
-	if _, err := Check(dir, any); err != nil {
+	unnamed := mine
+	unnamed.StoreID = ""
+	if _, err := Check(dir, unnamed); err != nil {
 		t.Errorf("any store id: %v", err)
 	}
 	for _, p := range []string{"p2", "default", "p2"} {

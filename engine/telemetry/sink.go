@@ -105,10 +105,10 @@ func (s *Series) Set(v float64) {
 // turnLocked begins a new interval where it is time.
 func (s *Series) turnLocked(now time.Time) {
 	epoch := now.UnixNano() / int64(Interval)
-	switch {
-	case epoch == s.mu.epoch:
+	switch epoch {
+	case s.mu.epoch:
 		return
-	case epoch == s.mu.epoch+1:
+	case s.mu.epoch + 1:
 		s.mu.prior = s.mu.now
 	default:
 		s.mu.prior = aggregate{}

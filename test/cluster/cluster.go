@@ -234,8 +234,12 @@ func (c *Cluster) LeaderOther(partition, not string) string {
 			if n == nil || c.isCut(name, leader) || name == not {
 				continue
 			}
-			if addr, err := n.LeaderAddress(partition); err != nil || c.net.names[addr] != leader {
-				return fmt.Errorf("node %s sees the leader at %q (%v), node %s leads", name, addr, err, leader)
+			addr, err := n.LeaderAddress(partition)
+			if err != nil {
+				return err
+			}
+			if c.net.names[addr] != leader {
+				return fmt.Errorf("node %s sees the leader at %q, node %s leads", name, addr, leader)
 			}
 		}
 		return nil

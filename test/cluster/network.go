@@ -4,6 +4,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,10 +20,12 @@ type network struct {
 	names map[string]string // address → node
 	cut   map[[2]string]bool
 	conns map[*conn]struct{}
+	// deaf nodes lose the next answer to what they forward, with the connection.
+	deaf map[string]bool
 }
 
 func newNetwork() *network {
-	return &network{names: make(map[string]string), cut: make(map[[2]string]bool), conns: make(map[*conn]struct{})}
+	return &network{names: make(map[string]string), cut: make(map[[2]string]bool), conns: make(map[*conn]struct{}), deaf: make(map[string]bool)}
 }
 
 // pair is an unordered pair of nodes.
@@ -47,6 +50,20 @@ func (n *network) set(a, b string, cut bool) {
 			_ = c.Conn.Close() // both ends see it
 		}
 	}
+}
+
+// loseAnswer makes a node lose the next answer to what it forwards.
+func (n *network) loseAnswer(node string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.deaf[node] = true
+}
+
+// isDeaf tells whether the answer is yet to be lost.
+func (n *network) isDeaf(node string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.deaf[node]
 }
 
 // view is the network as one node has it.
@@ -86,7 +103,7 @@ func (v *view) Dial(ctx context.Context, address string) (net.Conn, error) {
 		_ = raw.Close()
 		return nil, errCut
 	}
-	c := &conn{Conn: raw, net: v.net, pair: pair(v.node, peer)}
+	c := &conn{Conn: raw, net: v.net, node: v.node, pair: pair(v.node, peer)}
 	v.net.conns[c] = struct{}{}
 	return c, nil
 }
@@ -95,7 +112,38 @@ func (v *view) Dial(ctx context.Context, address string) (net.Conn, error) {
 type conn struct {
 	net.Conn
 	net  *network
+	node string // who dialed
 	pair [2]string
+	// first is what was written first: a preamble, whose sixth byte tells
+	// raft's connections from those for forwarding. Written before any read.
+	first []byte
+}
+
+const kindForward = 2
+
+// Write implements net.Conn.
+func (c *conn) Write(b []byte) (int, error) {
+	if c.first == nil {
+		c.first = bytes.Clone(b[:min(len(b), 6)])
+	}
+	return c.Conn.Write(b)
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n == 0 || len(c.first) < 6 || c.first[5] != kindForward {
+		return n, err
+	}
+	c.net.mu.Lock()
+	lose := c.net.deaf[c.node]
+	delete(c.net.deaf, c.node)
+	c.net.mu.Unlock()
+	if lose {
+		_ = c.Conn.Close()
+		return 0, errCut
+	}
+	return n, err
 }
 
 // Close implements net.Conn.
