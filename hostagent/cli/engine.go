@@ -104,7 +104,6 @@ func runEngine(ctx context.Context, env *Env, load func() (*config.Config, error
 	if err != nil {
 		return cannotStart(err)
 	}
-	log.Info("engine is up", "node", c.Node, "http", c.HTTPAddress, "server", c.ServerAddress(), "version", env.Version)
 	for {
 		select {
 		case <-n.Done():

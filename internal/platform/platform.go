@@ -49,33 +49,47 @@ type Machine struct {
 
 // Directory is where a store or the side lives on a machine.
 type Directory struct {
+	// Path never changes. It may not exist yet where nobody wrote to it.
 	Path string
-	// Device is the block device below it, empty where the platform gave a
-	// plain directory (the local platform without root).
-	Device    string
-	SizeBytes int64
+	// Device is the block device that is mounted there, by the name it has
+	// now: a machine's start may change it. It is empty where the platform
+	// gave a plain directory (the local platform without root), and in
+	// Observe where nothing is mounted.
+	Device string
+	// SizeBytes and FileSystem (ext4 | xfs) are what was asked for, also where
+	// there is a plain directory.
+	SizeBytes  int64
+	FileSystem string
 }
 
 // Platform makes the machines and disks of one cluster. Every method is
 // idempotent: after an interruption at any point, calling it again goes on.
+// What a person has to mend comes as an *Error.
 type Platform interface {
 	// Preflight reports what would make Ensure fail, changing nothing: a
 	// directory of another cluster, a port in use, a missing tool.
 	Preflight(ctx context.Context, c Cluster) error
 	// Ensure makes or repairs machines, disks, mounts and agents, and returns
-	// the machines by name. Existing data is kept. progress, which may be
-	// nil, gets one line per step. The ID of a cluster that an interrupted
-	// earlier run left is returned in place of c.ID (see Adopt).
+	// the machines of c's nodes by name. Existing data is kept, nodes that c
+	// does not name are left as they are, and engines are not touched.
+	// progress, which may be nil, gets one line per step, one at a time.
+	//
+	// A cluster that the platform holds already must have c's name and ID: a
+	// creation asks Adopt first and goes on with the ID that it returns.
 	Ensure(ctx context.Context, c Cluster, progress func(string)) (map[string]Machine, error)
 	// Adopt returns the name and ID of the cluster that the platform already holds
-	// in the same place, ok false where there is none.
+	// in the same place, ok false where there is none. A cluster whose destruction
+	// was begun does not count, Ensure ends that first; its name and ID are
+	// returned all the same.
 	Adopt(ctx context.Context) (name, id string, ok bool, err error)
-	// Observe returns the machines that are there, without mending anything.
+	// Observe returns the machines that are there, without mending anything;
+	// none where there is no cluster, or one whose destruction was begun.
 	Observe(ctx context.Context) (map[string]Machine, error)
 	// Node returns the way to one node. It connects lazily and never fails.
 	Node(name string) Communicator
 	// Destroy stops engines and agents and removes machines, disks and files
-	// that belong to the cluster of that id, and nothing else. progress as in Ensure.
+	// that belong to the cluster of that id, and nothing else. A cluster that is
+	// not there any more is no error. progress as in Ensure.
 	Destroy(ctx context.Context, id string, progress func(string)) error
 }
 

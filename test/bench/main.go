@@ -125,7 +125,7 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	readers := f.String("readers", "64", "numbers of reading `clients`; empty: no reads")
 	f.IntVar(&o.valueSize, "value-size", 256, "`bytes` of each value")
 	f.IntVar(&o.keys, "keys", 10000, "`number` of keys, used with equal probability")
-	f.IntVar(&o.connections, "etcd-clients", 16, "client `objects` that etcd's load shares")
+	f.IntVar(&o.connections, "etcd-clients", 1, "client `objects` that etcd's load shares; with one it is fastest here")
 	f.DurationVar(&o.duration, "duration", 5*time.Second, "window of each measurement")
 	f.DurationVar(&o.warmup, "warmup", time.Second, "time before it")
 	f.IntVar(&o.rounds, "rounds", 3, "`times` that everything is measured; medians are shown")

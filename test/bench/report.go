@@ -89,13 +89,19 @@ type summary struct {
 	lowest, highest     float64 // throughput of a round
 }
 
-func (r *report) summarize(k kind, system string) (summary, bool) {
+// of returns the cells of one kind and system, by round.
+func (r *report) of(k kind, system string) []cell {
 	var cells []cell
 	for _, c := range r.Cells {
 		if c.System == system && (kind{c.Operation, c.Consistency, c.Clients}) == k {
 			cells = append(cells, c)
 		}
 	}
+	return cells
+}
+
+func (r *report) summarize(k kind, system string) (summary, bool) {
+	cells := r.of(k, system)
 	if len(cells) == 0 {
 		return summary{}, false
 	}
@@ -126,7 +132,7 @@ func (r *report) writeText(w io.Writer) error {
 	allocated := median(r.Raw, func(b raw) time.Duration { return b.Allocated.P50 })
 	fmt.Fprintf(w, "3 nodes, %s, %d-byte values, %d keys, log store %s, clients talk to %s\n",
 		r.Setup.Disks, r.Setup.ValueSize, r.Setup.Keys, r.Setup.Backend, map[string]string{"all": "all nodes", "leader": "the leader"}[r.Setup.Target])
-	fmt.Fprintf(w, "medians of %d rounds of %v after %v of warm-up; max is the worst of all rounds\n", r.Setup.Rounds, r.Setup.Duration, r.Setup.Warmup)
+	fmt.Fprintf(w, "medians of %d rounds of %v after %v of warm-up, max the worst of them; ratios are medians of each round's ratio\n", r.Setup.Rounds, r.Setup.Duration, r.Setup.Warmup)
 	fmt.Fprintf(w, "Linux %s, %d processors for the nodes and the load alike\n\n", r.Machine.Kernel, r.Machine.Processors)
 	fmt.Fprintf(w, "bare disk, append %d bytes and fdatasync: p50 %s in a zeroed file, %s in an allocated one\n\n", r.Setup.ValueSize, short(zeroed), short(allocated))
 
@@ -134,16 +140,12 @@ func (r *report) writeText(w io.Writer) error {
 	fmt.Fprintln(t, "operation\tclients\tsystem\tops/s\t(min to max)\tp50\tp99\tp99.9\tmax\tCPU/op nodes\tload\terrors\t")
 	for _, k := range r.kinds {
 		name := strings.TrimSpace(k.Operation + " " + k.Consistency)
-		mine, ok := r.summarize(k, ours)
-		if ok {
+		if mine, ok := r.summarize(k, ours); ok {
 			mine.line(t, name, k.Clients, ours)
 		}
-		theirs, both := r.summarize(k, peers)
-		if both {
+		if theirs, ok := r.summarize(k, peers); ok {
 			theirs.line(t, "", 0, theirName(k))
-		}
-		if ok && both {
-			ratioLine(t, mine, theirs)
+			r.ratioLine(t, k)
 		}
 	}
 	if err := t.Flush(); err != nil {
@@ -182,17 +184,32 @@ func theirName(k kind) string {
 	return peers + " linearizable"
 }
 
-// ratioLine is ours by theirs.
-func ratioLine(w io.Writer, a, b summary) {
-	ratio := func(x, y float64) string {
-		if y == 0 {
+// ratioLine is ours by theirs: the median of the rounds' ratios. Both cells
+// of a pair ran one after the other; the rounds may be minutes apart, and what
+// else the machine did then differs.
+func (r *report) ratioLine(w io.Writer, k kind) {
+	var pairs [][2]cell
+	for _, mine := range r.of(k, ours) {
+		for _, theirs := range r.of(k, peers) {
+			if theirs.Round == mine.Round {
+				pairs = append(pairs, [2]cell{mine, theirs})
+			}
+		}
+	}
+	ratio := func(value func(cell) float64) string {
+		if slices.ContainsFunc(pairs, func(p [2]cell) bool { return value(p[1]) == 0 }) {
 			return "-"
 		}
-		return fmt.Sprintf("x%.2f", x/y)
+		return fmt.Sprintf("x%.2f", median(pairs, func(p [2]cell) float64 { return value(p[0]) / value(p[1]) }))
 	}
-	d := func(x, y time.Duration) string { return ratio(float64(x), float64(y)) }
+	duration := func(value func(cell) time.Duration) string {
+		return ratio(func(c cell) float64 { return float64(value(c)) })
+	}
 	fmt.Fprintf(w, "\t\tratio\t%s\t\t%s\t%s\t%s\t%s\t%s\t%s\t\t\n",
-		ratio(a.throughput, b.throughput), d(a.p50, b.p50), d(a.p99, b.p99), d(a.p999, b.p999), d(a.max, b.max), d(a.nodeCPU, b.nodeCPU), d(a.loadCPU, b.loadCPU))
+		ratio(func(c cell) float64 { return c.Throughput }),
+		duration(func(c cell) time.Duration { return c.P50 }), duration(func(c cell) time.Duration { return c.P99 }),
+		duration(func(c cell) time.Duration { return c.P999 }), duration(func(c cell) time.Duration { return c.Max }),
+		duration(func(c cell) time.Duration { return c.NodeCPU }), duration(func(c cell) time.Duration { return c.LoadCPU }))
 }
 
 // short prints a duration with three digits.

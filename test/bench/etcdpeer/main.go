@@ -99,11 +99,7 @@ func (s kv) Get(ctx context.Context, key, consistency string) error {
 // connect makes the clients of a cell. Each balances over all endpoints by
 // itself, one HTTP/2 connection to each; many goroutines share one.
 func connect(spec load.Spec) (func(int) load.Client, func(), error) {
-	n := spec.Connections
-	if n <= 0 {
-		n = 16
-	}
-	n = min(n, spec.Clients)
+	n := min(max(spec.Connections, 1), spec.Clients)
 	var clients []*clientv3.Client
 	closeAll := func() {
 		for _, c := range clients {

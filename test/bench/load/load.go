@@ -45,7 +45,7 @@ type Spec struct {
 	Operation   string        `json:"operation"`
 	Consistency string        `json:"consistency,omitempty"`
 	Clients     int           `json:"clients"`
-	Connections int           `json:"connections,omitempty"` // at most; 0: the system's own choice
+	Connections int           `json:"connections,omitempty"` // client objects to share, where the system has such
 	ValueSize   int           `json:"value_size"`
 	Keys        int           `json:"keys"`
 	Seed        uint64        `json:"seed"`

@@ -1,0 +1,274 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build linux
+
+package local
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
+)
+
+const maxNetwork = 254
+
+var (
+	errPort     = errors.New("the port is in use")
+	errTooMany  = errors.New("a network has 254 addresses")
+	errNetworks = errors.New("no network of 127.0.x.0 has its ports free")
+)
+
+func address(network, host int) string { return fmt.Sprintf("127.0.%d.%d", network, host) }
+
+// assign gives every node of rec that has none an address, in the order of the
+// names, on the network that the record has; one without gets the first candidate
+// that free accepts.
+func assign(rec *record, candidates []int, free func(addr netip.Addr, ports agentapi.Ports) error) error {
+	if rec.Network != 0 {
+		return assignOn(rec, rec.Network, free)
+	}
+	var first error
+	for _, x := range candidates {
+		try := rec.clone()
+		err := assignOn(try, x, free)
+		if err == nil {
+			*rec = *try
+			return nil
+		}
+		first = errors.Join(first, err)
+		if errors.Is(err, errTooMany) {
+			return err
+		}
+		if first != nil && len(candidates) == 1 {
+			return err
+		}
+	}
+	return noNetwork(candidates, first)
+}
+
+// noNetwork tells the first reason: where a wildcard listener has the port, all are alike.
+func noNetwork(candidates []int, all error) error {
+	if j, ok := all.(interface{ Unwrap() []error }); ok { //nolint:errorlint // made by Join above
+		for _, e := range j.Unwrap() {
+			if first, ok := errors.AsType[*platform.Error](e); ok {
+				return &platform.Error{What: first.What, Err: fmt.Errorf("%w: %w", errNetworks, first.Err), Next: first.Next}
+			}
+		}
+	}
+	return fmt.Errorf("%w (%d tried): %w", errNetworks, len(candidates), all)
+}
+
+func assignOn(rec *record, network int, free func(netip.Addr, agentapi.Ports) error) error {
+	taken := map[string]bool{}
+	for _, n := range rec.Nodes {
+		taken[n.Address] = true
+	}
+	host := 1
+	for _, n := range rec.names() {
+		node := rec.Nodes[n.Name]
+		if node.Address == "" {
+			for taken[address(network, host)] {
+				host++
+			}
+			if host > 254 {
+				return &platform.Error{What: "the cluster has too many nodes for one machine", Err: errTooMany, Next: "Use fewer nodes."}
+			}
+			node.Address = address(network, host)
+			taken[node.Address] = true
+			rec.Nodes[n.Name] = node
+		}
+		addr, err := netip.ParseAddr(node.Address)
+		if err != nil {
+			return err
+		}
+		if err := free(addr, rec.Ports); err != nil {
+			return fmt.Errorf("node %s: %w", n.Name, err)
+		}
+	}
+	rec.Network = network
+	return nil
+}
+
+// networks are the candidates for a new cluster: from one that follows from the
+// directory on, so that two clusters made at the same time rarely meet, without
+// those of the clusters whose agents run here, be their engines stopped.
+func (l *Local) networks() []int {
+	if l.cfg.Network != 0 {
+		return []int{l.cfg.Network}
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(l.dir)) // a hash does not fail
+	first := int(h.Sum32() % maxNetwork)
+	used := usedNetworks()
+	var all []int
+	for i := range maxNetwork {
+		if x := (first+i)%maxNetwork + 1; !slices.Contains(used, x) {
+			all = append(all, x)
+		}
+	}
+	return all
+}
+
+// usedNetworks returns the networks of all clusters of this platform that have an agent running.
+func usedNetworks() []int {
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil
+	}
+	var used []int
+	seen := map[string]bool{}
+	for _, path := range lines {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		args := strings.Split(string(b), "\x00")
+		if len(args) < 4 || args[1] != roleAgent || args[2] != "-dir" {
+			continue
+		}
+		dir := filepath.Dir(filepath.Dir(args[3]))
+		if seen[dir] {
+			continue
+		}
+		seen[dir] = true
+		if b, err := os.ReadFile(filepath.Join(dir, "cluster.json")); err == nil {
+			if rec, err := decodeRecord(b); err == nil {
+				used = append(used, rec.Network)
+			}
+		}
+	}
+	return used
+}
+
+// portsFree reports the first port of a node that something else than this
+// cluster listens on, and who that is.
+func (l *Local) portsFree(addr netip.Addr, ports agentapi.Ports) error {
+	for _, port := range []int{ports.Server, ports.HTTP} {
+		if port < 0 || port > 65535 {
+			return &platform.Error{What: fmt.Sprintf("%d is not a port", port), Next: "Use a number from 1 to 65535."}
+		}
+		at := netip.AddrPortFrom(addr, uint16(port))
+		ln, err := net.Listen("tcp", at.String())
+		if err == nil {
+			if err := ln.Close(); err != nil {
+				return err
+			}
+			continue
+		}
+		if !errors.Is(err, unix.EADDRINUSE) {
+			return &platform.Error{What: fmt.Sprintf("a node cannot listen on %s", at), Err: err, Next: "Set ports to others."}
+		}
+		pid, name := owner(at)
+		if pid != 0 {
+			if p, ok := l.inspect(pid); ok && p.role == roleEngine {
+				continue
+			}
+		}
+		who := "the process cannot be told: it may be another user's"
+		if pid != 0 {
+			who = fmt.Sprintf("by pid %d (%s)", pid, name)
+		}
+		return &platform.Error{What: fmt.Sprintf("a node cannot listen on %s", at), Err: fmt.Errorf("%w, %s", errPort, who),
+			Next: "Stop that process, or set ports to others."}
+	}
+	return nil
+}
+
+// owner returns the process that listens on an address, itself or by a
+// wildcard; 0 where that cannot be told.
+func owner(at netip.AddrPort) (pid int, name string) {
+	inodes := listeners(at)
+	if len(inodes) == 0 {
+		return 0, ""
+	}
+	fds, err := filepath.Glob("/proc/[0-9]*/fd/[0-9]*")
+	if err != nil {
+		return 0, ""
+	}
+	for _, fd := range fds {
+		link, err := os.Readlink(fd)
+		if err != nil {
+			continue
+		}
+		inode, ok := strings.CutPrefix(link, "socket:[")
+		if !ok || !inodes[strings.TrimSuffix(inode, "]")] {
+			continue
+		}
+		proc := filepath.Dir(filepath.Dir(fd))
+		pid, err := strconv.Atoi(filepath.Base(proc))
+		if err != nil {
+			continue
+		}
+		return pid, commandName(pid)
+	}
+	return 0, ""
+}
+
+func commandName(pid int) string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return "?"
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// listeners returns the inodes of the sockets that listen on at.
+func listeners(at netip.AddrPort) map[string]bool {
+	found := map[string]bool{}
+	for _, path := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+		f, err := os.Open(path)
+		if err != nil {
+			continue // without IPv6
+		}
+		lines := bufio.NewScanner(f)
+		for lines.Scan() {
+			local, inode, ok := parseSocket(lines.Text())
+			if ok && local.Port() == at.Port() && (local.Addr() == at.Addr() || local.Addr().IsUnspecified()) {
+				found[inode] = true
+			}
+		}
+		_ = f.Close() // it was only read
+	}
+	return found
+}
+
+// parseSocket reads a line of /proc/net/tcp or tcp6 (proc(5)) and returns the
+// address of a listening socket:
+//
+//	sl  local_address rem_address   st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode
+//	 0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000   0       0 12345 …
+//
+// The address is in hexadecimal, each four bytes in the machine's order; 0A is LISTEN.
+func parseSocket(line string) (local netip.AddrPort, inode string, ok bool) {
+	f := strings.Fields(line)
+	if len(f) < 10 || f[3] != "0A" {
+		return netip.AddrPort{}, "", false
+	}
+	host, port, ok := strings.Cut(f[1], ":")
+	b, err := hex.DecodeString(host)
+	p, perr := strconv.ParseUint(port, 16, 16)
+	if !ok || err != nil || perr != nil || len(b)%4 != 0 {
+		return netip.AddrPort{}, "", false
+	}
+	for i := 0; i < len(b); i += 4 {
+		binary.NativeEndian.PutUint32(b[i:], binary.BigEndian.Uint32(b[i:]))
+	}
+	a, ok := netip.AddrFromSlice(b)
+	return netip.AddrPortFrom(a.Unmap(), uint16(p)), f[9], ok
+}

@@ -1,0 +1,96 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build linux
+
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
+)
+
+// lockWait is how long one run waits for another in the same directory.
+const lockWait = 30 * time.Second
+
+var errBusy = errors.New("another run works on it")
+
+// lock keeps other runs out of the directory, which exists, until the function it
+// returns is called or this process ends. The file may be removed while it is locked.
+func (l *Local) lock(ctx context.Context, say say) (unlock func(), err error) {
+	deadline := time.Now().Add(lockWait)
+	told := false
+	for {
+		f, holder, err := tryLock(l.lockPath())
+		if err != nil {
+			return nil, l.failed("lock "+l.dir, err)
+		}
+		if f != nil {
+			return func() { _ = f.Close() }, nil // nothing durable is in it
+		}
+		if !told {
+			told = true
+			say("waiting for another run in %s (pid %s)", l.dir, holder)
+		}
+		if time.Now().After(deadline) {
+			return nil, &platform.Error{What: "cannot work on " + l.dir, Err: fmt.Errorf("%w: pid %s", errBusy, holder),
+				Next: "Wait until it ends, or end it, and apply again."}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// tryLock returns the locked file, or nil and who holds it.
+func tryLock(path string) (*os.File, string, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return nil, "", err
+		}
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			b, _ := io.ReadAll(io.LimitReader(f, 32)) // for the message only
+			_ = f.Close()                             // nothing was written
+			if !errors.Is(err, unix.EWOULDBLOCK) {
+				return nil, "", fmt.Errorf("lock %s: %w", path, err)
+			}
+			return nil, strings.TrimSpace(string(b)), nil
+		}
+		// A destroy removes the file that it holds: what we locked may be
+		// another file than the one that is there by now.
+		if same(f, path) {
+			err = f.Truncate(0)
+			if err == nil {
+				_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+			}
+			if err != nil {
+				_ = f.Close() // the error before it is the one to tell
+				return nil, "", err
+			}
+			return f, "", nil
+		}
+		_ = f.Close() // it is nobody's lock any more
+	}
+}
+
+func same(f *os.File, path string) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(path)
+	return err == nil && os.SameFile(a, b)
+}
