@@ -49,8 +49,7 @@ type modelRecord struct {
 // state is one point of the search.
 type state struct {
 	led   ledger
-	ops   []modelOp // all operations so far; ops[i] has seq i+1 counted from base
-	base  seq       // operations up to base were there before the last restart
+	ops   []modelOp // all operations so far; ops[i] has seq i+1
 	acked seq       // newest acknowledged operation, of all time
 	disk  disk
 

@@ -25,8 +25,6 @@ const (
 	opSetUint64 opKind = 5
 )
 
-func (k opKind) valid() bool { return k >= opAppend && k <= opSetUint64 }
-
 // An op is one mutation of a log. Nothing in it changes after it was
 // submitted, but for the fields of the log's bookkeeping below.
 type op struct {
@@ -41,6 +39,5 @@ type op struct {
 	// done gets one value when the operation is acknowledged or given up;
 	// depth 1, sent by whoever acknowledges, never closed, reused with the op.
 	done  chan error
-	timer *time.Timer // of the waiting caller
-	since time.Time   // when it was submitted
+	since time.Time // when it was submitted
 }

@@ -22,7 +22,7 @@ import (
 // can be chosen, or a temporary directory.
 func benchDir(b *testing.B) string {
 	if base := os.Getenv("HOLDFAST_BENCH_DIR"); base != "" {
-		dir, err := os.MkdirTemp(base, "bench")
+		dir, err := os.MkdirTemp(base, "bench") //nolint:usetesting // the disk is chosen
 		if err != nil {
 			b.Fatal(err)
 		}

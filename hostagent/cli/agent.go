@@ -67,7 +67,7 @@ func runAgent(ctx context.Context, env *Env, dir, socket, logFile, level string)
 			return err
 		}
 	}
-	var out io.Writer = env.Stderr
+	out := env.Stderr
 	if logFile != "" {
 		f, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {

@@ -88,10 +88,8 @@ func Run(ctx context.Context, args []string, env Env) int {
 		fmt.Fprintf(env.Stderr, "Error: %v\n", err)
 		return exitFailed
 	}
-	switch {
-	case code == mcli.RunResultHelp:
-		return exitUsage
-	case code == 127: // no such command
+	const noSuchCommand = 127
+	if code == mcli.RunResultHelp || code == noSuchCommand {
 		return exitUsage
 	}
 	return code

@@ -57,7 +57,7 @@ type kvGet struct {
 }
 
 func (o *kvGet) run(ctx context.Context, args []string) error {
-	if len(args) != 1 && !(len(args) == 0 && (o.recurse || o.keys)) {
+	if len(args) != 1 && (len(args) != 0 || !o.recurse && !o.keys) {
 		return usage("one KEY is needed, %d given", len(args))
 	}
 	key := strings.Join(args, "")

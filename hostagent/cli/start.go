@@ -146,7 +146,7 @@ func hostPort(name, value string) (host string, port int, err error) {
 	}
 	host, p, err := net.SplitHostPort(value)
 	if err != nil { // no port
-		return strings.Trim(value, "[]"), 0, nil
+		return strings.Trim(value, "[]"), 0, nil //nolint:nilerr // the whole value is the host then
 	}
 	if p == "" {
 		return host, 0, nil

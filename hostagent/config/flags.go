@@ -14,8 +14,8 @@ import (
 // ParseStore reads CockroachDB's store flag: path=/data/1,attrs=ssd:fast. A
 // value without = is a path.
 func ParseStore(value string) (Store, error) {
-	fail := func(why, next string) (Store, error) {
-		return Store{}, &agentapi.Error{What: "the store is refused", Why: fmt.Sprintf("--store=%s: %s", value, why), Next: next, Field: "store"}
+	fail := func(why, next string) error {
+		return &agentapi.Error{What: "the store is refused", Why: fmt.Sprintf("--store=%s: %s", value, why), Next: next, Field: "store"}
 	}
 	var s Store
 	seen := map[string]bool{}
@@ -25,11 +25,11 @@ func ParseStore(value string) (Store, error) {
 			key, v = "path", part
 		}
 		if seen[key] {
-			return fail(key+" is given twice", "Give one store per --store.")
+			return Store{}, fail(key+" is given twice", "Give one store per --store.")
 		}
 		seen[key] = true
 		if v == "" {
-			return fail(key+" is empty", "Write --store=path=/data/1,attrs=ssd.")
+			return Store{}, fail(key+" is empty", "Write --store=path=/data/1,attrs=ssd.")
 		}
 		switch key {
 		case "path":
@@ -37,18 +37,18 @@ func ParseStore(value string) (Store, error) {
 		case "attrs":
 			for a := range strings.SplitSeq(v, ":") {
 				if a == "" {
-					return fail("an attribute is empty", "Separate attributes with one colon: attrs=ssd:fast.")
+					return Store{}, fail("an attribute is empty", "Separate attributes with one colon: attrs=ssd:fast.")
 				}
 				s.Attrs = append(s.Attrs, a)
 			}
 		case "size", "type", "ballast-size", "provisioned-rate":
-			return fail(key+" is CockroachDB's and not built here", "Leave it out: a store takes what its disk gives.")
+			return Store{}, fail(key+" is CockroachDB's and not built here", "Leave it out: a store takes what its disk gives.")
 		default:
-			return fail(key+" is not known", "Use path and attrs.")
+			return Store{}, fail(key+" is not known", "Use path and attrs.")
 		}
 	}
 	if s.Path == "" {
-		return fail("it has no path", "Write --store=path=/data/1,attrs=ssd.")
+		return Store{}, fail("it has no path", "Write --store=path=/data/1,attrs=ssd.")
 	}
 	return s, nil
 }

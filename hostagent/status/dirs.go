@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,7 +46,7 @@ func (d *Dirs) Look(paths []string) ([]agentapi.StoreStatus, []error) {
 	}
 	wg.Wait()
 	if len(mounts) == 0 && merr != nil {
-		errs = append(errs, fmt.Errorf("read the mount table: %w", merr))
+		return out, slices.Concat(errs, []error{fmt.Errorf("read the mount table: %w", merr)})
 	}
 	return out, errs
 }
@@ -87,17 +88,17 @@ func locate(st *agentapi.StoreStatus, mounts mountinfo.Table, path string) {
 
 func (d *Dirs) read(mounts mountinfo.Table, path string) (agentapi.StoreStatus, error) {
 	st := agentapi.StoreStatus{Path: path}
-	real, err := filepath.EvalSymlinks(path)
+	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			err = fmt.Errorf("%s is not there: %w", path, os.ErrNotExist)
 		}
 		return st, err
 	}
-	locate(&st, mounts, real)
+	locate(&st, mounts, resolved)
 	var fs unix.Statfs_t
-	if err := unix.Statfs(real, &fs); err != nil {
-		return st, fmt.Errorf("statfs %s: %w", real, err)
+	if err := unix.Statfs(resolved, &fs); err != nil {
+		return st, fmt.Errorf("statfs %s: %w", resolved, err)
 	}
 	// Free is what the engine may use: blocks reserved for root are not.
 	st.SizeBytes, st.FreeBytes = int64(fs.Blocks)*fs.Frsize, int64(fs.Bavail)*fs.Frsize

@@ -162,7 +162,7 @@ func (s *Store) mutate(what string, check, do func() error) error {
 	defer s.Leave()
 	s.write.Lock()
 	defer s.write.Unlock()
-	return s.Guard.Mutate(what, check, do)
+	return s.Mutate(what, check, do)
 }
 
 // Set implements raft.StableStore. It does not wait for appends.
