@@ -103,7 +103,7 @@ func (d *Dirs) read(mounts mountinfo.Table, path string) (agentapi.StoreStatus, 
 	// Free is what the engine may use: blocks reserved for root are not.
 	st.SizeBytes, st.FreeBytes = int64(fs.Blocks)*fs.Frsize, int64(fs.Bavail)*fs.Frsize
 	if d.Contents != nil {
-		if st.ID, st.Backend, err = d.Contents(real); err != nil {
+		if st.ID, st.Backend, err = d.Contents(resolved); err != nil {
 			return st, err
 		}
 	}
