@@ -15,7 +15,7 @@ import (
 
 const dirMode = 0o700
 
-// MkdirAll implements FS.
+// MkdirAll implements FS. A directory that is there already is taken as durable.
 func (fsys OS) MkdirAll(dir string) error {
 	if info, err := os.Stat(dir); err == nil && info.IsDir() {
 		return nil
@@ -24,8 +24,11 @@ func (fsys OS) MkdirAll(dir string) error {
 	if err := fsys.MkdirAll(parent); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, dirMode); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
+	if err := os.Mkdir(dir, dirMode); err != nil {
+		// Somebody else may have made it just now. Anything but a directory stays an error.
+		if info, serr := os.Stat(dir); serr != nil || !info.IsDir() {
+			return err
+		}
 	}
 	return fsys.SyncDir(parent)
 }
@@ -40,7 +43,7 @@ func (OS) Lock(name string) (io.Closer, error) {
 	}
 	err = (osFile{f}).control(func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, errors.Join(fmt.Errorf("%s: %w", name, ErrLocked), f.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, lockedBy(f)), f.Close())
 	}
 	if err != nil {
 		return nil, errors.Join(&os.PathError{Op: "flock", Path: name, Err: err}, f.Close())

@@ -117,7 +117,7 @@ func (f osFile) control(call func(fd int) error) error {
 			}
 		}
 	}); err != nil {
-		return err
+		return os.ErrClosed // Control fails for no other reason, and with an error of its own
 	}
 	return callErr
 }

@@ -42,8 +42,8 @@ type FS interface {
 
 	// Lock takes the lock that a file of this name stands for, making the file
 	// where there is none. It does not wait: ErrLocked while somebody holds it,
-	// be it a process that is held in the kernel by a disk. The end of the
-	// process gives it back, and so does Close.
+	// be it a process that is held in the kernel by a disk; the error names it
+	// where it can. The end of the process gives it back, and so does Close.
 	Lock(name string) (io.Closer, error)
 }
 

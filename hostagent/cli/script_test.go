@@ -201,11 +201,20 @@ func getJSON(ts *testscript.TestScript, _ bool, args []string) {
 
 var signals = map[string]syscall.Signal{"KILL": syscall.SIGKILL, "TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "HUP": syscall.SIGHUP}
 
-// send SIGNAL PID.
+// send SIGNAL [PID]: to the script's last background command where no pid is given.
 func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
+	sig, ok := signals[args[0]]
+	if !ok {
+		ts.Fatalf("no signal %q", args[0])
+	}
+	if len(args) == 1 {
+		background := ts.BackgroundCmds()
+		ts.Check(background[len(background)-1].Process.Signal(sig))
+		return
+	}
 	pid, err := strconv.Atoi(args[1])
 	ts.Check(err)
-	ts.Check(syscall.Kill(pid, signals[args[0]]))
+	ts.Check(syscall.Kill(pid, sig))
 }
 
 // gone PID: waits until the process has ended; ! gone PID: it has not.
