@@ -1,52 +1,31 @@
 // Copyright (c) The Holdfast Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package atomicfile writes the small files that an agent keeps of its node.
-// After a crash at any point a file holds its old content or its new one, and
-// once a write has returned, the new one.
+// Package atomicfile writes the small records that an agent and the local
+// platform keep. After a crash at any point a file holds its old content or its
+// new one, and once a write has returned, the new one.
+//
+// On disk: the file, readable by its owner alone, and beside it path.new while
+// it is written, or after a crash; the next write replaces that.
 package atomicfile
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
 )
 
-// WriteJSON replaces the file at path by v, readable by its owner alone.
-func WriteJSON(path string, v any) error {
+// WriteJSON replaces the file at path by v. One writer of a path at a time.
+func WriteJSON(path string, v any) error { return write(vfs.OS{}, path, v) }
+
+func write(fsys vfs.FS, path string, v any) error {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", path, err)
 	}
-	return Write(path, append(b, '\n'))
-}
-
-// Write replaces the file at path by b, readable by its owner alone. One
-// writer at a time: the new content waits under the name path.new.
-func Write(path string, b []byte) (err error) {
-	next := path + ".new"
-	f, err := os.OpenFile(next, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
+	if err := vfs.WriteFileAtomic(fsys, path, append(b, '\n')); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if _, err = f.Write(b); err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", next, err)
-	}
-	if err := os.Rename(next, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }
