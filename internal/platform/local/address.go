@@ -36,45 +36,36 @@ var (
 
 func address(network, host int) string { return fmt.Sprintf("127.0.%d.%d", network, host) }
 
-// assign gives every node of rec that has none an address, in the order of the
-// names, on the network that the record has; one without gets the first candidate
-// that free accepts.
-func assign(rec *record, candidates []int, free func(addr netip.Addr, ports agentapi.Ports) error) error {
+// free reports what keeps a node from listening on addr.
+type free func(node string, addr netip.Addr, ports agentapi.Ports) error
+
+// assign returns rec with an address for every node that has none, in the order
+// of the names: on the network that the record has, or else on the first
+// candidate where all of its nodes' ports are free.
+func assign(rec *record, candidates []int, free free) (*record, error) {
 	if rec.Network != 0 {
-		return assignOn(rec, rec.Network, free)
+		candidates = []int{rec.Network}
 	}
-	var first error
+	// The first reason is told: where a wildcard listener has the port, all are alike.
+	first := &platform.Error{What: "the nodes get no addresses", Next: "Destroy clusters of this machine that are not needed."}
 	for _, x := range candidates {
-		try := rec.clone()
-		err := assignOn(try, x, free)
+		next, err := assignOn(rec, x, free)
 		if err == nil {
-			*rec = *try
-			return nil
+			return next, nil
 		}
-		first = errors.Join(first, err)
-		if errors.Is(err, errTooMany) {
-			return err
+		if len(candidates) == 1 || errors.Is(err, errTooMany) {
+			return nil, err
 		}
-		if first != nil && len(candidates) == 1 {
-			return err
+		if why, ok := errors.AsType[*platform.Error](err); ok && first.Err == nil {
+			first = &platform.Error{What: why.What, Err: why.Err, Next: why.Next}
 		}
 	}
-	return noNetwork(candidates, first)
+	first.Err = errors.Join(errNetworks, first.Err)
+	return nil, first
 }
 
-// noNetwork tells the first reason: where a wildcard listener has the port, all are alike.
-func noNetwork(candidates []int, all error) error {
-	if j, ok := all.(interface{ Unwrap() []error }); ok { //nolint:errorlint // made by Join above
-		for _, e := range j.Unwrap() {
-			if first, ok := errors.AsType[*platform.Error](e); ok {
-				return &platform.Error{What: first.What, Err: fmt.Errorf("%w: %w", errNetworks, first.Err), Next: first.Next}
-			}
-		}
-	}
-	return fmt.Errorf("%w (%d tried): %w", errNetworks, len(candidates), all)
-}
-
-func assignOn(rec *record, network int, free func(netip.Addr, agentapi.Ports) error) error {
+func assignOn(rec *record, network int, free free) (*record, error) {
+	rec = rec.clone()
 	taken := map[string]bool{}
 	for _, n := range rec.Nodes {
 		taken[n.Address] = true
@@ -87,7 +78,7 @@ func assignOn(rec *record, network int, free func(netip.Addr, agentapi.Ports) er
 				host++
 			}
 			if host > 254 {
-				return &platform.Error{What: "the cluster has too many nodes for one machine", Err: errTooMany, Next: "Use fewer nodes."}
+				return nil, &platform.Error{What: "the cluster has too many nodes for one machine", Err: errTooMany, Next: "Use fewer nodes."}
 			}
 			node.Address = address(network, host)
 			taken[node.Address] = true
@@ -95,14 +86,14 @@ func assignOn(rec *record, network int, free func(netip.Addr, agentapi.Ports) er
 		}
 		addr, err := netip.ParseAddr(node.Address)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := free(addr, rec.Ports); err != nil {
-			return fmt.Errorf("node %s: %w", n.Name, err)
+		if err := free(n.Name, addr, rec.Ports); err != nil {
+			return nil, fmt.Errorf("node %s: %w", n.Name, err)
 		}
 	}
 	rec.Network = network
-	return nil
+	return rec, nil
 }
 
 // networks are the candidates for a new cluster: from one that follows from the
@@ -158,11 +149,8 @@ func usedNetworks() []int {
 
 // portsFree reports the first port of a node that something else than this
 // cluster listens on, and who that is.
-func (l *Local) portsFree(addr netip.Addr, ports agentapi.Ports) error {
+func (l *Local) portsFree(node string, addr netip.Addr, ports agentapi.Ports) error {
 	for _, port := range []int{ports.Server, ports.HTTP} {
-		if port < 0 || port > 65535 {
-			return &platform.Error{What: fmt.Sprintf("%d is not a port", port), Next: "Use a number from 1 to 65535."}
-		}
 		at := netip.AddrPortFrom(addr, uint16(port))
 		ln, err := net.Listen("tcp", at.String())
 		if err == nil {
@@ -175,12 +163,14 @@ func (l *Local) portsFree(addr netip.Addr, ports agentapi.Ports) error {
 			return &platform.Error{What: fmt.Sprintf("a node cannot listen on %s", at), Err: err, Next: "Set ports to others."}
 		}
 		pid, name := owner(at)
-		if pid != 0 {
-			if p, ok := l.inspect(pid); ok && p.role == roleEngine {
-				continue
-			}
+		ours, err := l.listens(node, pid)
+		if err != nil {
+			return err
 		}
-		who := "the process cannot be told: it may be another user's"
+		if ours {
+			continue
+		}
+		who := fmt.Sprintf("and who has it cannot be told (ss -ltnp sport = %d, as root, may)", port)
 		if pid != 0 {
 			who = fmt.Sprintf("by pid %d (%s)", pid, name)
 		}
@@ -188,6 +178,16 @@ func (l *Local) portsFree(addr netip.Addr, ports agentapi.Ports) error {
 			Next: "Stop that process, or set ports to others."}
 	}
 	return nil
+}
+
+// listens reports whether pid is an engine of this cluster. Where it is not
+// known, 0, it may be the node's own that was killed and is held by its disk: that keeps
+// its sockets, but the kernel shows no files of it any more.
+func (l *Local) listens(node string, pid int) (bool, error) {
+	all, err := l.processes()
+	return slices.ContainsFunc(all, func(p process) bool {
+		return p.role == roleEngine && (p.PID == pid || pid == 0 && p.node == node && p.exe == "")
+	}), err
 }
 
 // owner returns the process that listens on an address, itself or by a

@@ -97,8 +97,8 @@ func (l *Local) startAgent(ctx context.Context, node, binary string, say say) er
 	say("node %s: started the agent (pid %d)", node, cmd.Process.Pid)
 	ended := make(chan error, 1)        // one result
 	go func() { ended <- cmd.Wait() }() // owned by the agent: it ends when that does
-	bound := time.NewTimer(readyBound)  // until it answers
-	defer bound.Stop()                  //
+	bound := time.NewTimer(readyBound)
+	defer bound.Stop()
 	poll := time.NewTicker(10 * time.Millisecond)
 	defer poll.Stop()
 	for !l.answers(ctx, node, time.Second) {

@@ -11,11 +11,19 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/mountinfo"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
+)
+
+var (
+	errInUse = errors.New("its device is still in use") // by somebody else
+	errLink  = errors.New("it is a symbolic link")
 )
 
 // Bounds of what a destroy waits for.
@@ -27,16 +35,18 @@ const (
 // Destroy implements platform.Platform.
 func (l *Local) Destroy(ctx context.Context, id string, progress func(string)) error {
 	say := steps(progress)
-	rec, err := l.look()
-	if err != nil || rec == nil {
+	if rec, err := l.look(); err != nil || rec == nil { // nothing is made where nothing is
 		return err
 	}
 	unlock, err := l.lock(ctx, say)
+	if errors.Is(err, os.ErrNotExist) { // another run has just ended it
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	rec, err = l.look()
+	rec, err := l.look()
 	if err != nil || rec == nil {
 		return err
 	}
@@ -50,7 +60,8 @@ func (l *Local) Destroy(ctx context.Context, id string, progress func(string)) e
 
 // dismantle removes everything of a cluster: agents first, so that none starts
 // an engine again, then engines, mounts, and the files that were made here. The
-// record goes last: until then an interrupted run is ended by the next.
+// record goes last: until then an interrupted run is ended by the next. What is
+// not ours stops it before anything is unmounted or removed.
 func (l *Local) dismantle(ctx context.Context, rec *record, say say) error {
 	if !rec.Destroying {
 		rec = rec.clone()
@@ -64,6 +75,9 @@ func (l *Local) dismantle(ctx context.Context, rec *record, say say) error {
 			return err
 		}
 	}
+	if err := l.checkForeign(rec); err != nil {
+		return err
+	}
 	err := l.eachNode(ctx, rec.names(), func(ctx context.Context, node string) error {
 		for _, v := range l.volumes(rec, node) {
 			if err := v.unmount(ctx, say); err != nil {
@@ -75,40 +89,93 @@ func (l *Local) dismantle(ctx context.Context, rec *record, say say) error {
 	if err != nil {
 		return err
 	}
-	for node := range rec.Nodes {
-		for _, v := range l.volumes(rec, node) {
-			if err := v.removeUnfinished(); err != nil {
-				return err
-			}
-			if err := os.Remove(v.image); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return err
-			}
-		}
-		if err := os.RemoveAll(l.nodeDir(node)); err != nil {
-			return l.failed("remove "+l.nodeDir(node), err)
-		}
-		say("node %s: removed", node)
-	}
-	if err := os.RemoveAll(l.binDir()); err != nil {
+	// A mount that came meanwhile would lose its files.
+	if err := l.checkForeign(rec); err != nil {
 		return err
 	}
-	for _, dir := range []string{l.disksDir(), l.nodesDir()} {
-		// Only when empty: a file that is not ours stays.
-		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
+	for _, n := range rec.names() {
+		if err := l.removeNode(rec, n.Name); err != nil {
+			return l.failed("remove node "+n.Name, err)
+		}
+		say("node %s: removed", n.Name)
+	}
+	if err := l.removeRest(); err != nil {
+		return l.failed("remove the rest of "+l.dir, err)
+	}
+	say("destroyed cluster %s (%s)", rec.Name, rec.ID)
+	return nil
+}
+
+// checkForeign refuses where removing would go into what is not ours: a directory
+// that was replaced by a link, or a mount below it that is no disk of the cluster.
+func (l *Local) checkForeign(rec *record) error {
+	refuse := func(err error, next string) error {
+		return &platform.Error{What: "the cluster in " + l.dir + " is not removed", Err: err, Next: next + " and destroy again; nothing was removed."}
+	}
+	trees := []string{l.nodesDir(), l.binDir()} // which are removed with all that is in them
+	for _, dir := range append(trees, l.disksDir()) {
+		if fi, err := os.Lstat(dir); err == nil && fi.Mode()&os.ModeSymlink != 0 {
+			return refuse(fmt.Errorf("%w: %s", errLink, dir), "Put the directory itself in its place")
+		}
+	}
+	var ours []mountinfo.Mount // by point and device
+	for node := range rec.Nodes {
+		for _, v := range l.volumes(rec, node) {
+			attached, err := loopsOf(v.image)
+			if err != nil {
+				return err
+			}
+			for _, d := range attached {
+				ours = append(ours, mountinfo.Mount{Point: v.point, Major: loopMajor, Minor: uint32(d.number)})
+			}
+		}
+	}
+	foreign, err := mounts(func(m mountinfo.Mount) bool {
+		inside := slices.ContainsFunc(trees, func(dir string) bool { return m.Point == dir || strings.HasPrefix(m.Point, dir+"/") })
+		return inside && !slices.Contains(ours, mountinfo.Mount{Point: m.Point, Major: m.Major, Minor: m.Minor})
+	})
+	if err != nil || len(foreign) == 0 {
+		return err
+	}
+	return refuse(fmt.Errorf("%w: %s at %s", errMountPoint, foreign[0].Source, foreign[0].Point), "Unmount it with umount "+foreign[0].Point)
+}
+
+// removeNode removes the images of a node and its directory, in which nothing is mounted.
+func (l *Local) removeNode(rec *record, node string) error {
+	for _, v := range l.volumes(rec, node) {
+		if err := v.removeUnfinished(); err != nil {
+			return err
+		}
+		if err := remove(v.image); err != nil {
 			return err
 		}
 	}
-	if err := os.Remove(l.recordPath()); err != nil {
+	return os.RemoveAll(l.nodeDir(node))
+}
+
+// removeRest removes what is not a node's, and the record last of all but its
+// lock. A directory that holds a file which is not ours stays.
+func (l *Local) removeRest() error {
+	if err := os.RemoveAll(l.binDir()); err != nil {
 		return err
 	}
-	if err := os.Remove(l.lockPath()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	for _, path := range []string{l.disksDir(), l.nodesDir(), l.recordPath() + ".new", l.recordPath(), l.lockPath(), l.dir} {
+		if err := remove(path); err != nil {
+			return err
+		}
 	}
-	if err := os.Remove(l.dir); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EBUSY) {
-		return err
-	}
-	say("destroyed cluster %s (%s)", rec.Name, rec.ID)
 	return syncDir(filepath.Dir(l.dir))
+}
+
+// remove removes a file, or a directory that is empty and nobody's mount point.
+func remove(path string) error {
+	err := os.Remove(path)
+	for _, harmless := range []error{os.ErrNotExist, unix.ENOTEMPTY, unix.EBUSY} {
+		if errors.Is(err, harmless) {
+			return nil
+		}
+	}
+	return err
 }
 
 // endAll ends the processes of one role on all nodes, at once.
@@ -159,8 +226,8 @@ func (v volume) unmount(ctx context.Context, say say) error {
 	}
 	for range at {
 		done := make(chan error, 1)
-		go func() { // ends when the kernel lets it; bounded below
-			_, err := settled(unmountBound, func() (bool, error) {
+		go func() { // ends at its bound, or when the kernel lets it
+			_, err := settled(ctx, unmountBound, func() (bool, error) {
 				err := unix.Unmount(v.point, unix.UMOUNT_NOFOLLOW)
 				if errors.Is(err, unix.EBUSY) {
 					return false, nil
@@ -195,9 +262,24 @@ func (v volume) unmount(ctx context.Context, say say) error {
 			return stuck(err)
 		}
 	}
-	_, err = settled(killBound, func() (bool, error) {
-		left, err := loopsOf(v.image)
-		return len(left) == 0, err
+	gone, err := settled(ctx, killBound, func() (bool, error) {
+		attached, err = loopsOf(v.image)
+		return len(attached) == 0, err
 	})
+	if err == nil && !gone {
+		return v.inUse(attached[0])
+	}
 	return err
+}
+
+// inUse says what keeps a device that was unmounted here: another mount, or a file
+// system that was frozen, which unmounting does not thaw.
+func (v volume) inUse(d loop) error {
+	e := &platform.Error{What: fmt.Sprintf("disk %s of node %s cannot be removed", v.name, v.node), Err: fmt.Errorf("%w: %s", errInUse, d.path()),
+		Next: fmt.Sprintf("If it was frozen, mount %s anywhere, thaw it there (fsfreeze -u) and unmount it; else end what has it open (fuser %[1]s). Then destroy again.", d.path())}
+	if at, err := mountsOf(d); err == nil && len(at) > 0 {
+		e.Err = fmt.Errorf("%w: %s is mounted at %s, too", errInUse, d.path(), at[0].Point)
+		e.Next = "Unmount it with umount " + at[0].Point + " and destroy again."
+	}
+	return e
 }

@@ -96,10 +96,7 @@ func (l *Local) Ensure(ctx context.Context, c platform.Cluster, progress func(st
 	if _, err := l.look(); err != nil { // before anything is made
 		return nil, err
 	}
-	if err := os.MkdirAll(l.dir, 0o755); err != nil {
-		return nil, l.failed("make the directory "+l.dir, err)
-	}
-	unlock, err := l.lock(ctx, say)
+	unlock, err := l.makeLocked(ctx, say)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +136,7 @@ func (l *Local) Ensure(ctx context.Context, c platform.Cluster, progress func(st
 	err = l.eachNode(ctx, c.Nodes, func(ctx context.Context, node string) error {
 		m, err := l.ensureNode(ctx, rec, node, binary, say)
 		if err != nil {
-			return fmt.Errorf("node %s: %w", node, err)
+			return fmt.Errorf("node %s: %w", node, l.failed("start it", err))
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -150,6 +147,19 @@ func (l *Local) Ensure(ctx context.Context, c platform.Cluster, progress func(st
 		return nil, err
 	}
 	return machines, l.removeOldBinaries(binary)
+}
+
+// makeLocked makes the directory and locks it.
+func (l *Local) makeLocked(ctx context.Context, say say) (unlock func(), err error) {
+	for {
+		if err := os.MkdirAll(l.dir, 0o755); err != nil {
+			return nil, l.failed("make the directory "+l.dir, err)
+		}
+		// A destroy that was waited for took the directory with it.
+		if unlock, err = l.lock(ctx, say); !errors.Is(err, os.ErrNotExist) {
+			return unlock, err
+		}
+	}
 }
 
 // makeDisks makes the disks of nodes that have none yet, and records that they
@@ -169,7 +179,7 @@ func (l *Local) makeDisks(ctx context.Context, rec *record, nodes []platform.Nod
 				err = v.makeDirectory(say)
 			}
 			if err != nil {
-				return fmt.Errorf("node %s: %w", node, err)
+				return fmt.Errorf("node %s: %w", node, l.failed("make disk "+v.name, err))
 			}
 		}
 		return nil
@@ -297,10 +307,11 @@ func steps(progress func(string)) say {
 	}
 }
 
-// failed is an error whose reason says enough of what to do.
+// failed is an error whose reason says enough of what to do. What ended a run
+// because it was asked to is told as it is.
 func (l *Local) failed(what string, err error) error {
-	if _, ok := errors.AsType[*platform.Error](err); ok {
+	if _, ok := errors.AsType[*platform.Error](err); ok || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return &platform.Error{What: "cannot " + what, Err: err, Next: "Mend that and apply again."}
+	return &platform.Error{What: "cannot " + what, Err: err, Next: "Mend that and try again."}
 }

@@ -25,8 +25,8 @@ const lockWait = 30 * time.Second
 
 var errBusy = errors.New("another run works on it")
 
-// lock keeps other runs out of the directory, which exists, until the function it
-// returns is called or this process ends. The file may be removed while it is locked.
+// lock keeps other runs out of the directory until the function it returns is
+// called or this process ends: os.ErrNotExist where there is no directory.
 func (l *Local) lock(ctx context.Context, say say) (unlock func(), err error) {
 	deadline := time.Now().Add(lockWait)
 	told := false
@@ -36,21 +36,35 @@ func (l *Local) lock(ctx context.Context, say say) (unlock func(), err error) {
 			return nil, l.failed("lock "+l.dir, err)
 		}
 		if f != nil {
-			return func() { _ = f.Close() }, nil // nothing durable is in it
+			return func() {
+				l.tidy()
+				_ = f.Close() // nothing durable is in it
+			}, nil
 		}
 		if !told {
 			told = true
 			say("waiting for another run in %s (pid %s)", l.dir, holder)
 		}
 		if time.Now().After(deadline) {
-			return nil, &platform.Error{What: "cannot work on " + l.dir, Err: fmt.Errorf("%w: pid %s", errBusy, holder),
-				Next: "Wait until it ends, or end it, and apply again."}
+			return nil, &platform.Error{What: "cannot work on " + l.dir, Err: fmt.Errorf("%w: pid %s, for %s and more", errBusy, holder, lockWait),
+				Next: "Wait until it ends, or end it, and try again."}
 		}
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-time.After(50 * time.Millisecond):
 		}
+	}
+}
+
+// tidy removes the lock, and a directory that is empty then, where no cluster came
+// to be or the last one went. The caller holds the lock.
+func (l *Local) tidy() {
+	if rec, err := l.look(); err != nil || rec != nil {
+		return
+	}
+	for _, path := range []string{l.recordPath() + ".new", l.lockPath(), l.dir} {
+		_ = os.Remove(path) // what stays is no obstacle to anybody
 	}
 }
 
@@ -69,7 +83,7 @@ func tryLock(path string) (*os.File, string, error) {
 			}
 			return nil, strings.TrimSpace(string(b)), nil
 		}
-		// A destroy removes the file that it holds: what we locked may be
+		// A run may remove the file that it holds: what we locked may be
 		// another file than the one that is there by now.
 		if same(f, path) {
 			err = f.Truncate(0)

@@ -6,6 +6,7 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -176,14 +177,18 @@ func (v volume) keepOne(attached []loop) ([]loop, error) {
 	return used, nil
 }
 
-// settled is how often and how long is looked whether something has gone.
-func settled(bound time.Duration, gone func() (bool, error)) (bool, error) {
+// settled asks again until something has gone, bound at most.
+func settled(ctx context.Context, bound time.Duration, gone func() (bool, error)) (bool, error) {
 	deadline := time.Now().Add(bound)
 	for {
 		ok, err := gone()
 		if ok || err != nil || time.Now().After(deadline) {
 			return ok, err
 		}
-		time.Sleep(5 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
 }

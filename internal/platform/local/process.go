@@ -79,27 +79,35 @@ func (l *Local) processes() ([]process, error) {
 	return found, nil
 }
 
-// inspect says what a pid is, if it is ours. The identity is taken first and
-// compared again when the process is signalled.
+// inspect says what a pid is, if it is ours.
 func (l *Local) inspect(pid int) (process, bool) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil {
+	if _, ok := l.observe(pid); !ok {
 		return process{}, false
 	}
-	role, node, ok := l.parseCommand(strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"))
-	if !ok {
-		return process{}, false
-	}
+	// What is observed after the identity was taken is of that process or of a
+	// later one, and a later one is not signalled under this identity.
 	id, err := supervise.Identify(pid)
 	if err != nil {
 		return process{}, false
 	}
-	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-	exe = strings.TrimSuffix(exe, " (deleted)")
-	if err != nil || !strings.HasPrefix(exe, filepath.Join(l.binDir(), binaryPrefix)) {
+	p, ok := l.observe(pid)
+	p.Identity = id
+	return p, ok
+}
+
+// observe reads the command line and the binary that a pid has now.
+func (l *Local) observe(pid int) (p process, ok bool) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
 		return process{}, false
 	}
-	return process{Identity: id, role: role, node: node, exe: exe}, true
+	p.role, p.node, ok = l.parseCommand(strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"))
+	if !ok {
+		return process{}, false
+	}
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	p.exe = strings.TrimSuffix(exe, " (deleted)")
+	return p, err == nil && strings.HasPrefix(p.exe, filepath.Join(l.binDir(), binaryPrefix))
 }
 
 // parseCommand reads the command line of an agent or engine of this directory.

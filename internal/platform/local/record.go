@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -39,6 +40,8 @@ var (
 	errForeign = errors.New("the directory holds something else")
 	errOther   = errors.New("the directory holds another cluster")
 	errChanged = errors.New("it cannot be changed")
+	errName    = errors.New("names are letters, digits and hyphens, 63 at most, with a letter or digit at both ends")
+	errDisk    = errors.New("no such disk")
 )
 
 // record is cluster.json, replaced atomically and durably at every change.
@@ -119,30 +122,38 @@ func decodeRecord(b []byte) (*record, error) {
 		return nil, fmt.Errorf("%w: name %q, id %q", errRecord, r.Name, r.ID)
 	case r.Mode != modeRoot && r.Mode != modePlain:
 		return nil, fmt.Errorf("%w: mode %q", errRecord, r.Mode)
+	case r.Network < 1 || r.Network > maxNetwork:
+		return nil, fmt.Errorf("%w: network %d", errRecord, r.Network)
 	case r.Nodes == nil:
 		return nil, fmt.Errorf("%w: no nodes", errRecord)
+	}
+	for _, d := range append(slices.Clone(r.Stores), r.SideDisk) {
+		if err := d.check(); err != nil {
+			return nil, fmt.Errorf("%w: %w", errRecord, err)
+		}
 	}
 	for name, n := range r.Nodes {
 		if !validName(name) {
 			return nil, fmt.Errorf("%w: node %q", errRecord, name)
 		}
-		if ip, err := netip.ParseAddr(n.Address); err != nil || !ip.IsLoopback() {
+		if ip, err := netip.ParseAddr(n.Address); err != nil || !ip.Is4() || !ip.IsLoopback() || int(ip.As4()[2]) != r.Network {
 			return nil, fmt.Errorf("%w: node %s has address %q", errRecord, name, n.Address)
 		}
 	}
 	return &r, nil
 }
 
-// validName tells names that are one safe element of a path.
-func validName(name string) bool {
-	if name == "" || len(name) > 63 || name[0] == '-' || name[0] == '.' {
-		return false
+func (d diskRecord) check() error {
+	if d.SizeBytes <= 0 || d.FileSystem != "ext4" && d.FileSystem != "xfs" {
+		return fmt.Errorf("%w: %d bytes of %q", errDisk, d.SizeBytes, d.FileSystem)
 	}
-	return !strings.ContainsFunc(name, func(r rune) bool {
-		ok := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_' || r == '.'
-		return !ok
-	})
+	return nil
 }
+
+var nameRE = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
+
+// validName tells the names that an agent takes, each one safe element of a path.
+func validName(name string) bool { return nameRE.MatchString(name) }
 
 // look says what the directory holds: a cluster, or nil where it is free
 // (missing, empty, or left by a run that was killed before it made anything).
@@ -152,8 +163,12 @@ func (l *Local) look() (*record, error) {
 	if err == nil {
 		rec, err := decodeRecord(b)
 		if err != nil {
-			return nil, &platform.Error{What: "the cluster in " + l.dir + " cannot be read", Err: err,
-				Next: "Use the provider that wrote it, or restore the file; nothing was changed."}
+			next := "Use the provider that wrote it; nothing was changed."
+			if errors.Is(err, errRecord) {
+				next = fmt.Sprintf("Restore the file from a copy; nothing was changed. Without one, end what runs from %s, unmount what is mounted below %s, and remove %s.",
+					l.binDir(), l.nodesDir(), l.dir)
+			}
+			return nil, &platform.Error{What: "the cluster in " + l.dir + " cannot be read", Err: err, Next: next}
 		}
 		return rec, nil
 	}
