@@ -25,11 +25,19 @@ import (
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/stores"
 )
 
-type holdfast struct{ version string }
+type holdfast struct {
+	version string
+	// local returns the platform of the cluster in a directory of this machine.
+	local func(directory string) (platform.Platform, error)
+}
 
 // New returns the provider's constructor.
 func New(version string) func() provider.Provider {
-	return func() provider.Provider { return &holdfast{version: version} }
+	return func() provider.Provider { return &holdfast{version: version, local: onThisMachine} }
+}
+
+func onThisMachine(directory string) (platform.Platform, error) {
+	return local.New(local.Config{Directory: directory})
 }
 
 type model struct {
@@ -60,10 +68,8 @@ func (p *holdfast) Configure(ctx context.Context, req provider.ConfigureRequest,
 		return
 	}
 	e := &env.Env{
-		Binary: m.Binary.ValueString(),
-		Local: func(directory string) (platform.Platform, error) {
-			return local.New(local.Config{Directory: directory})
-		},
+		Binary:   m.Binary.ValueString(),
+		Local:    p.local,
 		Progress: &progress.Log{Path: os.Getenv("HOLDFAST_PROGRESS")},
 	}
 	resp.ResourceData, resp.DataSourceData = e, e
