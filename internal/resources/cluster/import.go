@@ -150,11 +150,7 @@ func describe(name, id string, machines map[string]platform.Machine, nodes obser
 			log = f.log
 		}
 		f.desired.nodes[s.Name] = desiredNode{voter: s.Voter, log: log}
-		o := nodeObject{Voter: s.Voter}
-		if log != f.log {
-			o.RaftLogStore = overlayOf(log)
-		}
-		f.nodes[s.Name] = o
+		f.nodes[s.Name] = nodeObject{Voter: s.Voter, RaftLogStore: overlayOf(log, f.log)}
 	}
 	m := machines[spec.Node]
 	f.sideGB = max(m.SideDisk.SizeBytes/gib, minSideGB)

@@ -214,15 +214,38 @@ func (o *logStoreOverlay) over(s agentapi.RaftLogStore) agentapi.RaftLogStore {
 	return s
 }
 
-// overlayOf is the opposite of over: all that s says.
-func overlayOf(s agentapi.RaftLogStore) *logStoreOverlay {
-	size := int64(s.WAL.SegmentSizeMB)
-	return &logStoreOverlay{
-		Backend: &s.Backend, DisableLogCache: &s.DisableLogCache,
-		Verification: &verificationOverlay{Enabled: &s.Verification.Enabled, Interval: &s.Verification.Interval},
-		BoltDB:       &boltDBOverlay{NoFreelistSync: &s.BoltDB.NoFreelistSync},
-		WAL:          &walOverlay{SegmentSizeMB: &size},
+// overlayOf is the opposite of over: what a node sets itself so that base, the
+// cluster's, becomes s. Nil where it sets nothing.
+func overlayOf(s, base agentapi.RaftLogStore) *logStoreOverlay {
+	o := logStoreOverlay{
+		Backend:         own(s.Backend, base.Backend),
+		DisableLogCache: own(s.DisableLogCache, base.DisableLogCache),
 	}
+	if s.Verification != base.Verification {
+		o.Verification = &verificationOverlay{
+			Enabled:  own(s.Verification.Enabled, base.Verification.Enabled),
+			Interval: own(s.Verification.Interval, base.Verification.Interval),
+		}
+	}
+	if s.BoltDB != base.BoltDB {
+		o.BoltDB = &boltDBOverlay{NoFreelistSync: &s.BoltDB.NoFreelistSync}
+	}
+	if s.WAL != base.WAL {
+		size := int64(s.WAL.SegmentSizeMB)
+		o.WAL = &walOverlay{SegmentSizeMB: &size}
+	}
+	if o == (logStoreOverlay{}) {
+		return nil
+	}
+	return &o
+}
+
+// own is a value that differs from the cluster's, nil where it does not.
+func own[T comparable](value, base T) *T {
+	if value == base {
+		return nil
+	}
+	return &value
 }
 
 func set[T any](field, value *T) {

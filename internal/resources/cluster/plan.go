@@ -150,6 +150,11 @@ func cautions(d desired) []diags.Problem {
 			Why:  fmt.Sprintf("wal_failover.mode = %q is recorded on every node, but the engine of this version has no failover log: while a disk hangs, writes that need it wait", d.mode),
 			Next: `Nothing has to be done. Set "disabled" to be rid of this warning.`})
 	}
+	if d.rules.LeaveOnTerminate {
+		all = append(all, diags.Problem{At: "server.leave_on_terminate", What: "This version does not leave yet",
+			Why:  "server.leave_on_terminate = true is recorded on every node, but a server of this version stays a member when it ends",
+			Next: "Nothing has to be done. Set false to be rid of this warning."})
+	}
 	if p := thresholdAboveSync(d.settings, d.mode); p != nil {
 		all = append(all, *p)
 	}

@@ -115,7 +115,7 @@ func clusterSchema(ctx context.Context) schema.Schema {
 				},
 			}),
 			"server": object("Consul's rules for leaving the cluster. They take effect without a restart.", map[string]schema.Attribute{
-				"leave_on_terminate":      boolAttribute(false, "Leave the cluster on SIGTERM; otherwise the server stays a member and comes back."),
+				"leave_on_terminate":      boolAttribute(false, "Leave the cluster on SIGTERM; otherwise the server stays a member and comes back. **The engine of this version records it and does not leave yet.**"),
 				"skip_leave_on_interrupt": boolAttribute(true, "Do not leave the cluster on SIGINT."),
 				"rejoin_after_leave":      boolAttribute(true, "Join again at the start after a leave."),
 			}),

@@ -48,6 +48,9 @@ func (m *model) sketch(ctx context.Context) desired {
 	if p, ok := attribute[types.Int64](m.Ports, "http"); ok {
 		d.ports.HTTP = int(p.ValueInt64())
 	}
+	if b, ok := attribute[types.Bool](m.Server, "leave_on_terminate"); ok {
+		d.rules.LeaveOnTerminate = b.ValueBool()
+	}
 	var ds diag.Diagnostics // the settings' own validator says what is wrong with them
 	d.settings, _ = decode[map[string]string](ctx, m.Settings, &ds)
 	return d
