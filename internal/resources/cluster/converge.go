@@ -79,8 +79,12 @@ func (w *work) putSpec(ctx context.Context, name string, machines map[string]pla
 	if err != nil {
 		return fmt.Errorf("node %s: %w", name, err)
 	}
-	for _, line := range changes(res.Changes) {
-		w.step("node %s: spec: %s", name, line)
+	if firstSpec(res.Changes) {
+		w.step("node %s: spec: its first", name)
+	} else {
+		for _, line := range changes(res.Changes) {
+			w.step("node %s: spec: %s", name, line)
+		}
 	}
 	st, err := agent.Status(ctx)
 	if err != nil {
@@ -93,6 +97,11 @@ func (w *work) putSpec(ctx context.Context, name string, machines map[string]pla
 		}
 	}
 	return nil
+}
+
+// firstSpec tells the changes of a node that had no spec: its version is new, too.
+func firstSpec(all []agentapi.Change) bool {
+	return slices.ContainsFunc(all, func(c agentapi.Change) bool { return c.Attribute == "version" && c.From == "" })
 }
 
 // waitReady waits until every engine runs, a leader is known and a read through a

@@ -149,6 +149,7 @@ func (r *Resource) Read(ctx context.Context, req resource.ReadRequest, resp *res
 	if !ok || resp.Diagnostics.HasError() {
 		return
 	}
+	setIdentity(ctx, resp.Identity, d.directory, &resp.Diagnostics) // whatever is found: Terraform takes a read without it for a bug
 	p, err := r.env.Local(d.directory)
 	var name, id string
 	if err == nil {
@@ -177,7 +178,6 @@ func (r *Resource) Read(ctx context.Context, req resource.ReadRequest, resp *res
 	}
 	resp.Diagnostics.Append(v.set(ctx, &m)...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
-	setIdentity(ctx, resp.Identity, d.directory, &resp.Diagnostics)
 }
 
 // Update implements resource.Resource. Where it fails, the state says how far it got.
