@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -22,8 +21,9 @@ import (
 )
 
 var (
-	errInUse = errors.New("its device is still in use") // by somebody else
-	errLink  = errors.New("it is a symbolic link")
+	errInUse    = errors.New("its device is still in use") // by somebody else
+	errLink     = errors.New("it is a symbolic link")
+	errNoAnswer = errors.New("the disk does not answer")
 )
 
 // Bounds of what a destroy waits for.
@@ -33,10 +33,12 @@ const (
 )
 
 // Destroy implements platform.Platform.
-func (l *Local) Destroy(ctx context.Context, id string, progress func(string)) error {
+func (l *Local) Destroy(ctx context.Context, id string, progress func(string)) (err error) {
 	say := steps(progress)
-	if rec, err := l.look(); err != nil || rec == nil { // nothing is made where nothing is
+	if rec, err := l.look(); err != nil {
 		return err
+	} else if _, serr := os.Lstat(l.lockPath()); rec == nil && errors.Is(serr, os.ErrNotExist) {
+		return nil // nothing is made where nothing is
 	}
 	unlock, err := l.lock(ctx, say)
 	if errors.Is(err, os.ErrNotExist) { // another run has just ended it
@@ -45,7 +47,7 @@ func (l *Local) Destroy(ctx context.Context, id string, progress func(string)) e
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer func() { err = errors.Join(err, unlock()) }() // which removes the directory
 	rec, err := l.look()
 	if err != nil || rec == nil {
 		return err
@@ -70,15 +72,28 @@ func (l *Local) dismantle(ctx context.Context, rec *record, say say) error {
 			return err
 		}
 	}
-	for _, role := range []string{roleAgent, roleEngine} {
-		if err := l.endAll(ctx, role, say); err != nil {
-			return err
-		}
+	if err := l.endAll(ctx, roleAgent, say); err != nil {
+		return err
 	}
 	if err := l.checkForeign(rec); err != nil {
 		return err
 	}
+	// A frozen file system holds its engine, and would outlive its unmount.
 	err := l.eachNode(ctx, rec.names(), func(ctx context.Context, node string) error {
+		for _, v := range l.volumes(rec, node) {
+			if err := v.thaw(ctx, say); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := l.endAll(ctx, roleEngine, say); err != nil {
+		return err
+	}
+	err = l.eachNode(ctx, rec.names(), func(ctx context.Context, node string) error {
 		for _, v := range l.volumes(rec, node) {
 			if err := v.unmount(ctx, say); err != nil {
 				return err
@@ -153,18 +168,18 @@ func (l *Local) removeNode(rec *record, node string) error {
 	return os.RemoveAll(l.nodeDir(node))
 }
 
-// removeRest removes what is not a node's, and the record last of all but its
-// lock. A directory that holds a file which is not ours stays.
+// removeRest removes what is not a node's, the record last. A directory that holds
+// a file which is not ours stays.
 func (l *Local) removeRest() error {
 	if err := os.RemoveAll(l.binDir()); err != nil {
 		return err
 	}
-	for _, path := range []string{l.disksDir(), l.nodesDir(), l.recordPath() + ".new", l.recordPath(), l.lockPath(), l.dir} {
+	for _, path := range []string{l.disksDir(), l.nodesDir(), l.recordPath() + ".new", l.recordPath()} {
 		if err := remove(path); err != nil {
 			return err
 		}
 	}
-	return syncDir(filepath.Dir(l.dir))
+	return syncDir(l.dir)
 }
 
 // remove removes a file, or a directory that is empty and nobody's mount point.
@@ -199,7 +214,7 @@ func (l *Local) endAll(ctx context.Context, role string, say say) error {
 		go func() { // owned by this call: its answer is waited for
 			if err := end(ctx, p, gentle, killBound); err != nil {
 				errs <- &platform.Error{What: p.String() + " cannot be stopped", Err: err,
-					Next: "Thaw its file system (fsfreeze -u) or wait for the disk, and destroy again; nothing was removed."}
+					Next: "Wait for its disk, and destroy again; nothing was removed."}
 				return
 			}
 			errs <- nil
@@ -212,39 +227,78 @@ func (l *Local) endAll(ctx context.Context, role string, say say) error {
 	return joined
 }
 
+// fiThaw is FITHAW, _IOWR('X', 120, int), as amd64 and arm64 have it; FIFREEZE is one less.
+const fiThaw = 0xC0045878
+
+// inTime runs a call that a disk may hold in the kernel, and gives it up after
+// bound. It ends then when the kernel lets it.
+func inTime(ctx context.Context, bound time.Duration, call func() error) error {
+	done := make(chan error, 1) // one result, whether somebody waits or not
+	go func() { done <- call() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(bound):
+		return errNoAnswer
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// thaw thaws the file system of a mounted volume that somebody froze.
+func (v volume) thaw(ctx context.Context, say say) error {
+	device, err := v.device()
+	if err != nil || device == "" {
+		return err
+	}
+	thawed := false
+	err = inTime(ctx, killBound, func() error {
+		dir, err := os.OpenFile(v.point, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = dir.Close() }() // nothing was written
+		err = unix.IoctlSetInt(int(dir.Fd()), fiThaw, 0)
+		thawed = err == nil
+		if errors.Is(err, unix.EINVAL) { // it was not frozen
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return &platform.Error{What: fmt.Sprintf("disk %s of node %s cannot be looked at in %s", v.name, v.node, v.point), Err: err,
+			Next: "Wait for the disk, and destroy again; nothing was removed."}
+	}
+	if thawed {
+		say("node %s: thawed %s, which was frozen", v.node, v.point)
+	}
+	return nil
+}
+
 // unmount takes a volume from the machine. The loop device clears itself with
-// its last mount; one that was attached by hand is detached. A file system that
-// is frozen holds the call in the kernel: it is given up after a bound.
+// its last mount; one that was attached by hand is detached.
 func (v volume) unmount(ctx context.Context, say say) error {
 	stuck := func(err error) error {
 		return &platform.Error{What: fmt.Sprintf("disk %s of node %s cannot be unmounted from %s", v.name, v.node, v.point), Err: err,
-			Next: fmt.Sprintf("See who holds it with fuser -vm %[1]s; thaw it if it is frozen (fsfreeze -u %[1]s); then destroy again.", v.point)}
+			Next: fmt.Sprintf("See who holds it with fuser -vm %s, end that, and destroy again.", v.point)}
 	}
 	at, err := mountsAt(v.point)
 	if err != nil {
 		return err
 	}
 	for range at {
-		done := make(chan error, 1)
-		go func() { // ends at its bound, or when the kernel lets it
+		err := inTime(ctx, unmountBound+killBound, func() error {
 			_, err := settled(ctx, unmountBound, func() (bool, error) {
 				err := unix.Unmount(v.point, unix.UMOUNT_NOFOLLOW)
 				if errors.Is(err, unix.EBUSY) {
 					return false, nil
 				}
-				return err == nil || errors.Is(err, unix.EINVAL), err
+				return true, err
 			})
-			done <- err
-		}()
-		select {
-		case err := <-done:
-			if err != nil && !errors.Is(err, unix.EINVAL) {
-				return stuck(err)
-			}
-		case <-time.After(unmountBound + killBound):
-			return stuck(errHeld)
-		case <-ctx.Done():
-			return stuck(ctx.Err())
+			return err
+		})
+		if err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: it is not mounted any more
+			return stuck(err)
 		}
 	}
 	if left, err := mountsAt(v.point); err != nil || len(left) > 0 {
@@ -272,8 +326,8 @@ func (v volume) unmount(ctx context.Context, say say) error {
 	return err
 }
 
-// inUse says what keeps a device that was unmounted here: another mount, or a file
-// system that was frozen, which unmounting does not thaw.
+// inUse says what keeps a device that is not mounted here: another mount, or a file
+// system that was frozen when somebody unmounted it.
 func (v volume) inUse(d loop) error {
 	e := &platform.Error{What: fmt.Sprintf("disk %s of node %s cannot be removed", v.name, v.node), Err: fmt.Errorf("%w: %s", errInUse, d.path()),
 		Next: fmt.Sprintf("If it was frozen, mount %s anywhere, thaw it there (fsfreeze -u) and unmount it; else end what has it open (fuser %[1]s). Then destroy again.", d.path())}

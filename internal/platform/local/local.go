@@ -91,7 +91,7 @@ func (l *Local) volumes(rec *record, node string) []volume {
 }
 
 // Ensure implements platform.Platform.
-func (l *Local) Ensure(ctx context.Context, c platform.Cluster, progress func(string)) (map[string]platform.Machine, error) {
+func (l *Local) Ensure(ctx context.Context, c platform.Cluster, progress func(string)) (_ map[string]platform.Machine, err error) {
 	say := steps(progress)
 	if _, err := l.look(); err != nil { // before anything is made
 		return nil, err
@@ -100,7 +100,7 @@ func (l *Local) Ensure(ctx context.Context, c platform.Cluster, progress func(st
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer func() { err = errors.Join(err, unlock()) }()
 
 	rec, err := l.look()
 	if err != nil {
@@ -150,7 +150,7 @@ func (l *Local) Ensure(ctx context.Context, c platform.Cluster, progress func(st
 }
 
 // makeLocked makes the directory and locks it.
-func (l *Local) makeLocked(ctx context.Context, say say) (unlock func(), err error) {
+func (l *Local) makeLocked(ctx context.Context, say say) (unlock func() error, err error) {
 	for {
 		if err := os.MkdirAll(l.dir, 0o755); err != nil {
 			return nil, l.failed("make the directory "+l.dir, err)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -26,8 +27,9 @@ const lockWait = 30 * time.Second
 var errBusy = errors.New("another run works on it")
 
 // lock keeps other runs out of the directory until the function it returns is
-// called or this process ends: os.ErrNotExist where there is no directory.
-func (l *Local) lock(ctx context.Context, say say) (unlock func(), err error) {
+// called or this process ends: os.ErrNotExist where there is no directory. The
+// function takes the lock and an empty directory away where they hold no cluster.
+func (l *Local) lock(ctx context.Context, say say) (unlock func() error, err error) {
 	deadline := time.Now().Add(lockWait)
 	told := false
 	for {
@@ -36,10 +38,7 @@ func (l *Local) lock(ctx context.Context, say say) (unlock func(), err error) {
 			return nil, l.failed("lock "+l.dir, err)
 		}
 		if f != nil {
-			return func() {
-				l.tidy()
-				_ = f.Close() // nothing durable is in it
-			}, nil
+			return func() error { return errors.Join(l.tidy(), f.Close()) }, nil
 		}
 		if !told {
 			told = true
@@ -57,15 +56,18 @@ func (l *Local) lock(ctx context.Context, say say) (unlock func(), err error) {
 	}
 }
 
-// tidy removes the lock, and a directory that is empty then, where no cluster came
-// to be or the last one went. The caller holds the lock.
-func (l *Local) tidy() {
-	if rec, err := l.look(); err != nil || rec != nil {
-		return
+// tidy removes the lock and a directory that is empty without it where no cluster came
+// to be, or the one that was has gone. The caller holds the lock.
+func (l *Local) tidy() error {
+	if _, err := os.Lstat(l.recordPath()); !errors.Is(err, os.ErrNotExist) {
+		return nil // a cluster, or what cannot be told
 	}
 	for _, path := range []string{l.recordPath() + ".new", l.lockPath(), l.dir} {
-		_ = os.Remove(path) // what stays is no obstacle to anybody
+		if err := remove(path); err != nil {
+			return err
+		}
 	}
+	return syncDir(filepath.Dir(l.dir))
 }
 
 // tryLock returns the locked file, or nil and who holds it.

@@ -1,0 +1,223 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build linux
+
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/mountinfo"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/cli"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/supervise"
+)
+
+// The test binary is also the holdfast binary that the clusters of these tests
+// run (by the name that install gives it), and the run that gets killed.
+//
+// All clusters live below one directory of this process, holdfast-local-test-*
+// in TMPDIR, whose lock it holds. A test process that was killed, by a timeout for
+// example, leaves it with agents, mounts and devices: the next one takes away
+// every such directory whose lock is free.
+func TestMain(m *testing.M) {
+	if strings.HasPrefix(filepath.Base(os.Args[0]), binaryPrefix) {
+		os.Exit(cli.Run(context.Background(), os.Args[1:], cli.Env{
+			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: "test",
+		}))
+	}
+	if order := os.Getenv(doomedVariable); order != "" {
+		os.Exit(doomed(order))
+	}
+	os.Exit(testMain(m))
+}
+
+const scratchPrefix = "holdfast-local-test-"
+
+var scratch string // the directory of this process
+
+func testMain(m *testing.M) (code int) {
+	fail := func(err error) int {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	dir, err := os.MkdirTemp("", scratchPrefix)
+	if err != nil {
+		return fail(err)
+	}
+	if scratch, err = filepath.EvalSymlinks(dir); err != nil {
+		return fail(err)
+	}
+	held, err := os.OpenFile(filepath.Join(scratch, "in-use"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err == nil {
+		err = unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = held.Close() }()
+	earlier, err := filepath.Glob(filepath.Join(filepath.Dir(scratch), scratchPrefix+"*"))
+	if err != nil {
+		return fail(err)
+	}
+	for _, dir := range earlier {
+		if err := sweep(dir); err != nil {
+			return fail(err)
+		}
+	}
+	code = m.Run()
+	if left := leftovers(scratch); len(left) > 0 {
+		code = fail(fmt.Errorf("the tests left behind: %s", strings.Join(left, "; ")))
+	}
+	if err := obliterate(scratch); err != nil {
+		return fail(err)
+	}
+	return code
+}
+
+// sweep takes away what a test process left that is not there any more.
+func sweep(dir string) error {
+	if fi, err := os.Lstat(dir); err != nil || !fi.IsDir() || fi.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()) {
+		return nil // not ours
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "in-use"), os.O_RDWR, 0)
+	if err != nil {
+		return nil // just made, or just removed
+	}
+	defer func() { _ = f.Close() }()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil // its process is there
+	}
+	return obliterate(dir)
+}
+
+// leftovers lists the processes, mounts and loop devices that belong to dir.
+func leftovers(dir string) []string {
+	var left []string
+	for _, pid := range pidsBelow(dir) {
+		left = append(left, fmt.Sprintf("process %d", pid))
+	}
+	for _, m := range mountsBelow(dir) {
+		left = append(left, "mount "+m.Point)
+	}
+	for _, d := range loopsBelow(dir) {
+		left = append(left, d.path()+" of "+d.backing)
+	}
+	return left
+}
+
+// obliterate removes dir with all that belongs to it, by other means than those
+// that are tested. It is called with directories of test processes alone.
+func obliterate(dir string) error {
+	for bound := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		for _, pid := range pidsBelow(dir) {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may just have ended
+		}
+		for _, m := range slices.Backward(mountsBelow(dir)) {
+			_ = freeze(m.Point, false)                      // it seldom was frozen
+			_ = unix.Unmount(m.Point, unix.UMOUNT_NOFOLLOW) // what is busy is tried again
+		}
+		for _, d := range loopsBelow(dir) {
+			_ = detach(d) // as above
+		}
+		left := leftovers(dir)
+		if len(left) == 0 {
+			return os.RemoveAll(dir)
+		}
+		if time.Now().After(bound) {
+			return fmt.Errorf("%s cannot be removed: %s", dir, strings.Join(left, "; "))
+		}
+	}
+}
+
+// pidsBelow returns the processes that run a binary below dir.
+func pidsBelow(dir string) []int {
+	exes, _ := filepath.Glob("/proc/[0-9]*/exe") // the pattern is good
+	var pids []int
+	for _, path := range exes {
+		exe, err := os.Readlink(path)
+		if pid, aerr := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && aerr == nil && strings.HasPrefix(exe, dir+"/") {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func mountsBelow(dir string) []mountinfo.Mount {
+	found, err := mounts(func(m mountinfo.Mount) bool { return strings.HasPrefix(m.Point, dir+"/") })
+	if err != nil {
+		panic(err)
+	}
+	return found
+}
+
+func loopsBelow(dir string) []loop {
+	if !mayMount() {
+		return nil
+	}
+	var found []loop
+	files, _ := filepath.Glob("/sys/block/loop*/loop/backing_file") // the pattern is good
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		n, aerr := strconv.Atoi(strings.TrimPrefix(filepath.Base(filepath.Dir(filepath.Dir(file))), "loop"))
+		if err == nil && aerr == nil && strings.HasPrefix(string(b), dir+"/") {
+			found = append(found, loop{number: n, backing: strings.TrimSpace(string(b))})
+		}
+	}
+	return found
+}
+
+// doomedVariable makes the test binary a run that is killed at a step. Its name
+// does not begin as those that an agent inherits.
+const doomedVariable = "LOCAL_TEST_DOOMED"
+
+// order is what a doomed run does.
+type order struct {
+	Config  Config
+	Cluster json.RawMessage // platform.Cluster
+	Destroy bool
+	// KillAt is the step, from 1, at which the run kills itself, once it was told.
+	KillAt int
+}
+
+// identityOf fails the test where there is no such process.
+func identityOf(t *testing.T, pid int) supervise.Identity {
+	t.Helper()
+	id, err := supervise.Identify(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// tree lists all that is in a directory, and what the files hold.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			found[path] = d.Type().String()
+			return err
+		}
+		b, err := os.ReadFile(path)
+		found[path] = string(b)
+		return err
+	})
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return found
+}
