@@ -24,7 +24,7 @@ func newID(ctx context.Context, p platform.Platform, d desired) (string, *diags.
 	name, id, ok, err := p.Adopt(ctx)
 	switch {
 	case err != nil:
-		problem := diags.FromError("The place of the cluster could not be looked at", err, "Nothing was changed.")
+		problem := diags.FromError("The cluster cannot be made here", err, "Nothing was changed.")
 		return "", &problem
 	case ok && name != d.name:
 		return "", &diags.Problem{At: "local.directory", What: "The directory belongs to another cluster",
