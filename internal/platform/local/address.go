@@ -30,6 +30,7 @@ const maxNetwork = 254
 
 var (
 	errPort     = errors.New("the port is in use")
+	errAllPorts = errors.New("the port is in use on all addresses")
 	errTooMany  = errors.New("a network has 254 addresses")
 	errNetworks = errors.New("no network of 127.0.x.0 has its ports free")
 )
@@ -46,15 +47,14 @@ func assign(rec *record, candidates []int, free free) (*record, error) {
 	if rec.Network != 0 {
 		candidates = []int{rec.Network}
 	}
-	// The first reason is told: where a wildcard listener has the port, all are alike.
 	first := &platform.Error{What: "the nodes get no addresses", Next: "Destroy clusters of this machine that are not needed."}
 	for _, x := range candidates {
 		next, err := assignOn(rec, x, free)
 		if err == nil {
 			return next, nil
 		}
-		if len(candidates) == 1 || errors.Is(err, errTooMany) {
-			return nil, err
+		if len(candidates) == 1 || errors.Is(err, errTooMany) || errors.Is(err, errAllPorts) {
+			return nil, err // another network is no better
 		}
 		if why, ok := errors.AsType[*platform.Error](err); ok && first.Err == nil {
 			first = &platform.Error{What: why.What, Err: why.Err, Next: why.Next}
@@ -162,7 +162,8 @@ func (l *Local) portsFree(node string, addr netip.Addr, ports agentapi.Ports) er
 		if !errors.Is(err, unix.EADDRINUSE) {
 			return &platform.Error{What: fmt.Sprintf("a node cannot listen on %s", at), Err: err, Next: "Set ports to others."}
 		}
-		pid, name := owner(at)
+		inodes, everywhere := listeners(at)
+		pid, name := owner(inodes)
 		ours, err := l.listens(node, pid)
 		if err != nil {
 			return err
@@ -174,7 +175,11 @@ func (l *Local) portsFree(node string, addr netip.Addr, ports agentapi.Ports) er
 		if pid != 0 {
 			who = fmt.Sprintf("by pid %d (%s)", pid, name)
 		}
-		return &platform.Error{What: fmt.Sprintf("a node cannot listen on %s", at), Err: fmt.Errorf("%w, %s", errPort, who),
+		reason := errPort
+		if everywhere {
+			reason = errAllPorts
+		}
+		return &platform.Error{What: fmt.Sprintf("a node cannot listen on %s", at), Err: fmt.Errorf("%w, %s", reason, who),
 			Next: "Stop that process, or set ports to others."}
 	}
 	return nil
@@ -190,10 +195,9 @@ func (l *Local) listens(node string, pid int) (bool, error) {
 	}), err
 }
 
-// owner returns the process that listens on an address, itself or by a
-// wildcard; 0 where that cannot be told.
-func owner(at netip.AddrPort) (pid int, name string) {
-	inodes := listeners(at)
+// owner returns the process that has one of these sockets; 0 where that cannot
+// be told.
+func owner(inodes map[string]bool) (pid int, name string) {
 	if len(inodes) == 0 {
 		return 0, ""
 	}
@@ -228,9 +232,10 @@ func commandName(pid int) string {
 	return strings.TrimSpace(string(b))
 }
 
-// listeners returns the inodes of the sockets that listen on at.
-func listeners(at netip.AddrPort) map[string]bool {
-	found := map[string]bool{}
+// listeners returns the inodes of the sockets that listen on at, and whether it is
+// one that listens on every address.
+func listeners(at netip.AddrPort) (found map[string]bool, everywhere bool) {
+	found = map[string]bool{}
 	for _, path := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
 		f, err := os.Open(path)
 		if err != nil {
@@ -241,11 +246,12 @@ func listeners(at netip.AddrPort) map[string]bool {
 			local, inode, ok := parseSocket(lines.Text())
 			if ok && local.Port() == at.Port() && (local.Addr() == at.Addr() || local.Addr().IsUnspecified()) {
 				found[inode] = true
+				everywhere = everywhere || local.Addr().IsUnspecified()
 			}
 		}
 		_ = f.Close() // it was only read
 	}
-	return found
+	return found, everywhere
 }
 
 // parseSocket reads a line of /proc/net/tcp or tcp6 (proc(5)) and returns the

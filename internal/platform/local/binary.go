@@ -72,10 +72,14 @@ func installTo(dir, src string) (path string, err error) {
 	if _, err = io.Copy(out, in); err == nil {
 		err = out.Sync()
 	}
-	if err := errors.Join(err, out.Close()); err != nil {
+	if err = errors.Join(err, out.Close()); err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		_ = os.Remove(path + ".new") // it may have filled the disk; the next run removes it, too
 		return "", err
 	}
-	return path, os.Rename(path+".new", path)
+	return path, nil
 }
 
 // removeOldBinaries removes copies that no process runs, keep apart.

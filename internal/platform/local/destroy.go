@@ -68,7 +68,9 @@ func (l *Local) dismantle(ctx context.Context, rec *record, say say) error {
 	if !rec.Destroying {
 		rec = rec.clone()
 		rec.Destroying = true
-		if err := l.save(rec); err != nil {
+		// A full disk must not keep us from emptying it. Without the mark, who
+		// goes on after an interruption is told that disks are lost.
+		if err := l.save(rec); err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
 			return err
 		}
 	}

@@ -208,9 +208,11 @@ func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			found[path] = d.Type().String()
+		if err != nil {
 			return err
+		}
+		if found[path] = d.Type().String(); !d.Type().IsRegular() {
+			return nil
 		}
 		b, err := os.ReadFile(path)
 		found[path] = string(b)
