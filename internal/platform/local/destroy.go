@@ -160,10 +160,10 @@ func (l *Local) checkForeign(rec *record) error {
 // removeNode removes the images of a node and its directory, in which nothing is mounted.
 func (l *Local) removeNode(rec *record, node string) error {
 	for _, v := range l.volumes(rec, node) {
-		if err := v.removeUnfinished(); err != nil {
-			return err
+		if v.image == "" {
+			continue
 		}
-		if err := remove(v.image); err != nil {
+		if err := errors.Join(v.removeUnfinished(), remove(v.image)); err != nil {
 			return err
 		}
 	}

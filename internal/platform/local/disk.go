@@ -25,7 +25,7 @@ var errLost = errors.New("the disk is gone")
 type volume struct {
 	node, name string
 	disk       diskRecord
-	image      string // the file below it, as root
+	image      string // the file below it; empty for a plain directory
 	point      string // where it is mounted, or the directory itself
 }
 

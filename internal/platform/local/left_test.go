@@ -30,8 +30,11 @@ type disks struct {
 }
 
 func (f *fixture) disk(t *testing.T, name string) disks {
-	d := diskRecord(f.cluster.SideDisk)
-	return disks{t, f.volume("a", name, d)}
+	d, mode := diskRecord(f.cluster.SideDisk), modePlain
+	if *f.cfg.Root {
+		mode = modeRoot
+	}
+	return disks{t, f.volume(mode, "a", name, d)}
 }
 
 // attach attaches the image to a device that stays without a mount.

@@ -73,21 +73,21 @@ func (l *Local) nodesDir() string           { return filepath.Join(l.dir, "nodes
 func (l *Local) nodeDir(node string) string { return filepath.Join(l.dir, "nodes", node) }
 func (l *Local) socket(node string) string  { return filepath.Join(l.nodeDir(node), "agent.sock") }
 
-func (l *Local) volume(node, disk string, d diskRecord) volume {
-	return volume{
-		node: node, name: disk, disk: d,
-		image: filepath.Join(l.disksDir(), node+"-"+disk+".img"),
-		point: filepath.Join(l.nodeDir(node), disk),
+func (l *Local) volume(mode, node, disk string, d diskRecord) volume {
+	v := volume{node: node, name: disk, disk: d, point: filepath.Join(l.nodeDir(node), disk)}
+	if mode == modeRoot {
+		v.image = filepath.Join(l.disksDir(), node+"-"+disk+".img")
 	}
+	return v
 }
 
 // volumes are the disks of one node: its stores in order, then the side disk.
 func (l *Local) volumes(rec *record, node string) []volume {
 	var vs []volume
 	for i, d := range rec.Stores {
-		vs = append(vs, l.volume(node, fmt.Sprintf("data%d", i+1), d))
+		vs = append(vs, l.volume(rec.Mode, node, fmt.Sprintf("data%d", i+1), d))
 	}
-	return append(vs, l.volume(node, "side", rec.SideDisk))
+	return append(vs, l.volume(rec.Mode, node, "side", rec.SideDisk))
 }
 
 // Ensure implements platform.Platform.

@@ -74,8 +74,12 @@ func loops(match func(base string) bool) ([]loop, error) {
 }
 
 // loopsOf returns the devices attached to the file at path, by the file's
-// identity: the path may have been another one when it was attached.
+// identity: the path may have been another one when it was attached. A plain
+// directory, "", has none: its user may not look at anybody's devices.
 func loopsOf(path string) ([]loop, error) {
+	if path == "" {
+		return nil, nil
+	}
 	var st unix.Stat_t
 	err := unix.Stat(path, &st)
 	gone := errors.Is(err, unix.ENOENT)

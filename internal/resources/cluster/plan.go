@@ -145,7 +145,7 @@ func cautions(d desired) []diags.Problem {
 			Why:  fmt.Sprintf("%d voters survive the loss of %d, as %d would", n, (n-1)/2, n-1),
 			Next: "Use an odd number: 3 survive one loss, 5 survive two. A further server can follow with voter = false."})
 	}
-	if d.mode != modeDisabled {
+	if d.mode == modeSideDisk || d.mode == modeAmongStores {
 		all = append(all, diags.Problem{At: "wal_failover.mode", What: "This version does not fail over yet",
 			Why:  fmt.Sprintf("wal_failover.mode = %q is recorded on every node, but the engine of this version has no failover log: while a disk hangs, writes that need it wait", d.mode),
 			Next: `Nothing has to be done. Set "disabled" to be rid of this warning.`})

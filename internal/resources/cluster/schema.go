@@ -63,10 +63,7 @@ func clusterSchema(ctx context.Context) schema.Schema {
 				Required: true,
 				MarkdownDescription: "The nodes, keyed by name (a DNS label in lower case). " +
 					"An odd number of voters is best: an even one survives no more failures than one fewer. Adding and removing nodes of an existing cluster is not built yet.",
-				Validators: []validator.Map{
-					mapvalidator.SizeAtLeast(1),
-					mapvalidator.KeysAre(nodeName()),
-				},
+				Validators: []validator.Map{mapvalidator.KeysAre(nodeName())},
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 					"voter": schema.BoolAttribute{
 						Optional: true, Computed: true, Default: booldefault.StaticBool(true),

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
@@ -141,25 +140,4 @@ func parseID(id string) (place, error) {
 		p.endpoints[fmt.Sprintf("n%d", i+1)] = a
 	}
 	return p, nil
-}
-
-// base64Value checks value_base64.
-type base64Value struct{}
-
-func (base64Value) Description(context.Context) string {
-	return fmt.Sprintf("base64 of %d bytes at most", maxValue)
-}
-func (v base64Value) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
-
-func (base64Value) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
-		return
-	}
-	b, err := base64.StdEncoding.DecodeString(req.ConfigValue.ValueString())
-	switch {
-	case err != nil:
-		resp.Diagnostics.AddAttributeError(req.Path, "Invalid value", fmt.Sprintf("value_base64 is not base64: %v.\n\nUse base64encode(), or value for text.", err))
-	case len(b) > maxValue:
-		resp.Diagnostics.AddAttributeError(req.Path, "The value is too large", fmt.Sprintf("value_base64 has %d bytes, the limit is %d.\n\nStore less under one key.", len(b), maxValue))
-	}
 }

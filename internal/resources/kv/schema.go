@@ -55,13 +55,13 @@ func (r *Resource) Schema(_ context.Context, _ resource.SchemaRequest, resp *res
 			},
 			"key": schema.StringAttribute{
 				Required: true, MarkdownDescription: "The key, 512 bytes at most. A change deletes the old one and writes the new.", PlanModifiers: replace,
-				Validators: []validator.String{stringvalidator.LengthBetween(1, maxKey)},
+				Validators: []validator.String{bytesOf{"key", 1, maxKey, "Use a shorter key."}},
 			},
 			"value": schema.StringAttribute{
 				Optional: true, MarkdownDescription: "The value as text, 512 KiB at most. Exactly one of `value` and `value_base64`. It is kept in the state in the clear.",
 				Validators: []validator.String{
 					stringvalidator.ExactlyOneOf(path.MatchRoot("value"), path.MatchRoot("value_base64")),
-					stringvalidator.LengthAtMost(maxValue),
+					bytesOf{"value", 0, maxValue, "Store less under one key."},
 				},
 			},
 			"value_base64": schema.StringAttribute{
