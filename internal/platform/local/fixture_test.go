@@ -34,6 +34,7 @@ type fixture struct {
 	*Local
 	cluster platform.Cluster
 	said    *transcript
+	user    *syscall.Credential // of the run in another process, nil for this one's
 }
 
 // transcript keeps what a run said.
@@ -196,7 +197,7 @@ func (f *fixture) running(t *testing.T, node string) agentapi.Status {
 }
 
 // runDoomed makes or destroys the cluster in another process, which is killed at
-// a step. It returns what that said, and whether it was killed before its end.
+// a step, or never at 0. It returns what that said, and whether it was killed before its end.
 func (f *fixture) runDoomed(t *testing.T, destroy bool, killAt int) (said string, killed bool) {
 	t.Helper()
 	c, err := json.Marshal(f.cluster)
@@ -209,6 +210,8 @@ func (f *fixture) runDoomed(t *testing.T, destroy bool, killAt int) (said string
 	}
 	cmd := exec.CommandContext(t.Context(), f.cluster.Binary)
 	cmd.Env = append(os.Environ(), doomedVariable+"="+string(b))
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: f.user}
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return string(out), false

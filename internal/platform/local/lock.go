@@ -62,10 +62,15 @@ func (l *Local) tidy() error {
 	if _, err := os.Lstat(l.recordPath()); !errors.Is(err, os.ErrNotExist) {
 		return nil // a cluster, or what cannot be told
 	}
-	for _, path := range []string{l.recordPath() + ".new", l.lockPath(), l.dir} {
-		if err := remove(path); err != nil {
-			return err
-		}
+	if err := errors.Join(remove(l.recordPath()+".new"), remove(l.lockPath())); err != nil {
+		return err
+	}
+	err := remove(l.dir)
+	if errors.Is(err, os.ErrPermission) { // it was made for us where we may make none: it stays, empty
+		return nil
+	}
+	if err != nil {
+		return err
 	}
 	return syncDir(filepath.Dir(l.dir))
 }

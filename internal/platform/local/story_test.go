@@ -312,3 +312,35 @@ func networkOf(t *testing.T, f *fixture) int {
 	}
 	return rec.Network
 }
+
+// Who is not root has a whole life, too, beside root's cluster of the same names:
+// it may not look at that one's devices.
+func TestNotRoot(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	const nobody = 65534
+	f, g := newFixture(t, true, "a"), newFixture(t, false, "a")
+	f.ensure(t)
+	place := filepath.Dir(g.dir)
+	installed, err := installTo(place, g.cluster.Binary)
+	binary := filepath.Join(place, "made") // another name than the one that makes it a holdfast
+	if err := errors.Join(err, os.Rename(installed, binary), os.Chmod(scratch, 0o755), os.Chmod(place, 0o755), os.Mkdir(g.dir, 0o700), os.Chown(g.dir, nobody, nobody)); err != nil {
+		t.Fatal(err)
+	}
+	g.cluster.Binary, g.cfg.Root, g.user = binary, nil, &syscall.Credential{Uid: nobody, Gid: nobody}
+	for range 2 {
+		g.runDoomed(t, false, 0)
+	}
+	rec, err := g.look()
+	if err != nil || rec.Mode != modePlain {
+		t.Fatalf("%+v %v", rec, err)
+	}
+	if !g.answers(t.Context(), "a", bound) {
+		t.Error("its agent does not answer")
+	}
+	g.runDoomed(t, true, 0)
+	if got := tree(t, g.dir); len(got) > 1 || len(leftovers(g.dir)) > 0 { // the directory is in one of root's
+		t.Errorf("left: %q %q", got, leftovers(g.dir))
+	}
+	f.destroy(t)
+}
