@@ -7,8 +7,9 @@
 // Consul's, so that its clients work unchanged; the tests hold the table of
 // behaviours that were compared (testdata/consul). /_status and
 // /v1/operator/settings are Holdfast's own. What Consul has and Holdfast does
-// not have yet (blocking queries, sessions, transactions, other datacenters)
-// is refused with 501 and words that say so, never ignored.
+// not have yet is refused in words, never ignored: a parameter (blocking
+// queries, sessions, other datacenters) with 501, a path (transactions, the
+// catalog) with 404.
 //
 // # Where it differs from Consul on purpose
 //

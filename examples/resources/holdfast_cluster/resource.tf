@@ -5,7 +5,7 @@ resource "holdfast_cluster" "orders" {
   nodes = {
     a = {}
     b = {}
-    c = { raft_logstore = { verification = { enabled = true } } } # a canary
+    c = { raft_logstore = { wal = { segment_size_mb = 16 } } } # a canary
   }
 
   stores    = [{ disk = { size_gb = 10 }, filesystem = "ext4", attrs = ["ssd"] }]

@@ -5,8 +5,8 @@
 // engines and settings of one replicated key-value cluster.
 //
 // What is decided is decided in pure functions over plain values: desired.go
-// (what the configuration means), spec.go (a node's spec), effective.go (what a
-// node is, in the same terms), plan.go (what a plan shows, refuses and warns of).
+// (what the configuration means, a node's spec included), effective.go (what a
+// node is, in the same terms), plan.go (what a plan refuses and warns of).
 // converge.go acts; resource.go only binds both to Terraform.
 //
 // The state carries what was configured and what was observed. What changes by

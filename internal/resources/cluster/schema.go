@@ -42,7 +42,7 @@ func clusterSchema(ctx context.Context) schema.Schema {
 		Attributes: map[string]schema.Attribute{
 			"name": schema.StringAttribute{
 				Required: true,
-				MarkdownDescription: "Name of the cluster: letters, digits and dashes, 63 at most, as in a DNS label. " +
+				MarkdownDescription: "Name of the cluster: letters, digits and dashes, 63 at most, with a letter or digit at both ends. " +
 					"Every store carries it. It cannot be changed while the cluster exists.",
 				Validators: []validator.String{clusterName()},
 			},
@@ -83,7 +83,7 @@ func clusterSchema(ctx context.Context) schema.Schema {
 				NestedObject:        schema.NestedAttributeObject{Attributes: storeAttributes()},
 				Default:             listdefault.StaticValue(oneStore()),
 			},
-			"side_disk": object("The small disk beside the data disks that logs fail over to.", map[string]schema.Attribute{
+			"side_disk": object("The small disk beside the data disks that logs fail over to. **This version makes, mounts and shows it, and writes nothing to it.**", map[string]schema.Attribute{
 				"size_gb": schema.Int64Attribute{
 					Optional: true, Computed: true, Default: int64default.StaticInt64(minSideGB),
 					MarkdownDescription: "Size in GiB, 25 at least. On this machine the file is sparse and takes only what is written. It cannot be changed while the cluster exists. Default `25`.",
@@ -101,7 +101,7 @@ func clusterSchema(ctx context.Context) schema.Schema {
 			"settings": schema.MapAttribute{
 				ElementType: types.StringType, Optional: true,
 				MarkdownDescription: "Cluster settings by name, replicated and changed while the cluster runs. This map is their only owner: what somebody else sets is shown by the next plan and taken back by the next apply. " +
-					"A setting that is not in the map has its default.\n\n" + settingsTable(),
+					"A setting that is not in the map has its default. " + settingsList() + " **The engine of this version keeps these settings; what reads them is not built yet.**",
 				Validators: []validator.Map{settingsValidator{}},
 			},
 			"log": object("The engines' log.", map[string]schema.Attribute{
@@ -111,8 +111,8 @@ func clusterSchema(ctx context.Context) schema.Schema {
 					Validators:          []validator.String{oneOf(agentapi.LogLevels...)},
 				},
 			}),
-			"server": object("Consul's rules for leaving the cluster. They take effect without a restart.", map[string]schema.Attribute{
-				"leave_on_terminate":      boolAttribute(false, "Leave the cluster on SIGTERM; otherwise the server stays a member and comes back. **The engine of this version records it and does not leave yet.**"),
+			"server": object("Consul's rules for leaving the cluster. **The engine of this version records them and never leaves:** a server that stops stays a member.", map[string]schema.Attribute{
+				"leave_on_terminate":      boolAttribute(false, "Leave the cluster on SIGTERM; otherwise the server stays a member and comes back."),
 				"skip_leave_on_interrupt": boolAttribute(true, "Do not leave the cluster on SIGINT."),
 				"rejoin_after_leave":      boolAttribute(true, "Join again at the start after a leave."),
 			}),

@@ -33,22 +33,27 @@ type setting struct {
 }
 
 var settings = []setting{
-	{settingMaxSync, "20s", "40s", 100 * time.Millisecond, time.Hour, "How long one sync may take before the engine gives the disk up and ends itself."},
-	{settingThreshold, "100ms", "100ms", time.Millisecond, time.Minute, "How long a disk operation may take before the log fails over."},
+	{settingMaxSync, "20s", "40s", 100 * time.Millisecond, time.Hour, "how long one sync may take before the engine gives the disk up and ends itself"},
+	{settingThreshold, "100ms", "100ms", time.Millisecond, time.Minute, "how long a disk operation may take before the log fails over"},
 }
 
-// settingsTable is the table for the documentation.
-func settingsTable() string {
-	var b strings.Builder
-	b.WriteString("| setting | default | from | to | meaning |\n|---|---|---|---|---|\n")
+// settingsList is for the documentation: sentences, because an attribute is an
+// item of a list there, which a table would end.
+func settingsList() string {
+	var all []string
 	for _, s := range settings {
-		fallback := s.fallback
-		if s.failover != fallback {
-			fallback += ", or " + s.failover + " with failover on"
+		fallback := "default " + s.fallback
+		if s.failover != s.fallback {
+			fallback += ", with failover on " + s.failover
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %v | %v | %s |\n", s.name, fallback, s.min, s.max, s.help)
+		all = append(all, fmt.Sprintf("`%s`: %s (%s; %s to %s).", s.name, s.help, fallback, brief(s.min), brief(s.max)))
 	}
-	return b.String()
+	return strings.Join(all, " ")
+}
+
+// brief is a duration without the zeros that Go writes behind it.
+func brief(d time.Duration) string {
+	return strings.TrimSuffix(strings.TrimSuffix(d.String(), "0s"), "0m")
 }
 
 // checkSetting returns what is wrong with one setting.

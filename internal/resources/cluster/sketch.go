@@ -23,13 +23,17 @@ func (m *model) sketch(ctx context.Context) desired {
 		d.nodes["?"] = desiredNode{voter: true} // one voter: nothing to say
 	}
 	for name, v := range m.Nodes.Elements() {
-		voter := true
+		n := desiredNode{voter: true}
+		n.log.Verification.Enabled = verifies(m.RaftLogStore, false)
 		if o, ok := v.(types.Object); ok {
-			if b, ok := o.Attributes()["voter"].(types.Bool); ok && !b.IsNull() && !b.IsUnknown() {
-				voter = b.ValueBool()
+			if b, ok := attribute[types.Bool](o, "voter"); ok {
+				n.voter = b.ValueBool()
+			}
+			if l, ok := attribute[types.Object](o, "raft_logstore"); ok {
+				n.log.Verification.Enabled = verifies(l, n.log.Verification.Enabled)
 			}
 		}
-		d.nodes[name] = desiredNode{voter: voter}
+		d.nodes[name] = n
 	}
 	switch n := len(m.Stores.Elements()); {
 	case m.Stores.IsUnknown():
@@ -54,6 +58,17 @@ func (m *model) sketch(ctx context.Context) desired {
 	var ds diag.Diagnostics // the settings' own validator says what is wrong with them
 	d.settings, _ = decode[map[string]string](ctx, m.Settings, &ds)
 	return d
+}
+
+// verifies is verification.enabled of a raft_logstore, or what is inherited where
+// it does not say.
+func verifies(logStore types.Object, inherited bool) bool {
+	if v, ok := attribute[types.Object](logStore, "verification"); ok {
+		if b, ok := attribute[types.Bool](v, "enabled"); ok {
+			return b.ValueBool()
+		}
+	}
+	return inherited
 }
 
 // attribute is a known attribute of an object that is there.
