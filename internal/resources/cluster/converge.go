@@ -111,6 +111,7 @@ func (w *work) waitReady(ctx context.Context) error {
 	since := map[string]time.Time{} // by node: since when it has been in trouble
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	var last error // why it was not ready when it was last looked at
 	for {
 		nodes := observe.Agents(ctx, w.platform, w.want.names())
 		why := notReady(nodes)
@@ -121,6 +122,10 @@ func (w *work) waitReady(ctx context.Context) error {
 			}
 			why = fmt.Errorf("no read through a majority yet: %w", why)
 		}
+		if ctx.Err() != nil && last != nil { // a look that was cut off says nothing of the cluster
+			why = last
+		}
+		last = why
 		now := time.Now()
 		for name, n := range nodes {
 			err := trouble(n)
