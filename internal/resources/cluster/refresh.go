@@ -86,9 +86,14 @@ func effectiveValue(ctx context.Context, nodes map[string]effectiveNode) (types.
 	return types.MapValueFrom(ctx, effectiveType.ElemType, nodes)
 }
 
-// effectiveOf reads the attribute effective; empty where it is not known.
+// effectiveOf reads the attribute effective; empty where it is not known. A plan
+// of a node that does not answer leaves its agent_version open, and nothing else.
 func (m *model) effectiveOf(ctx context.Context, ds *diag.Diagnostics) map[string]effectiveNode {
-	nodes, _ := decode[map[string]effectiveNode](ctx, m.Effective, ds)
+	if m.Effective.IsNull() || m.Effective.IsUnknown() {
+		return nil
+	}
+	nodes := map[string]effectiveNode{}
+	ds.Append(m.Effective.ElementsAs(ctx, &nodes, false)...)
 	return nodes
 }
 
