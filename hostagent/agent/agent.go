@@ -91,7 +91,10 @@ func Run(ctx context.Context, opts Options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(opts.Socket) }() // the next agent removes it too
+	defer func() {
+		_ = l.Close()              // the server has closed it, unless there was none
+		_ = os.Remove(opts.Socket) // the next agent removes it too
+	}()
 	if err := writeProcess(opts.Dir, opts.Binary, opts.Version, opts.Socket, a.started); err != nil {
 		return err
 	}
@@ -136,12 +139,12 @@ func open(opts Options) (*Agent, error) {
 	if rec.Spec != nil {
 		c, err := config.FromSpec(rec.Spec, a.mu.stores.ids()).Config()
 		if err != nil {
-			return nil, fmt.Errorf("the spec in %s: %w", filepath.Join(opts.Dir, specFile), err)
+			return nil, &agentapi.Error{What: "the agent cannot use the spec that it kept", Why: fmt.Sprintf("%s: %v", filepath.Join(opts.Dir, specFile), err),
+				Next: "Restore the file, or put it aside and send the spec again."}
 		}
 		a.mu.spec, a.mu.written, a.mu.hash = rec.Spec, rec.Spec, c.Hash()
 	}
-	var err error
-	a.sup, err = supervise.New(&supervise.Engine{
+	sup, err := supervise.New(&supervise.Engine{
 		Dir: opts.Dir, Binary: opts.Binary, ConfigFile: filepath.Join(opts.Dir, engineFile),
 		Config: func() (string, *agentapi.Spec) {
 			a.mu.Lock()
@@ -149,7 +152,12 @@ func open(opts Options) (*Agent, error) {
 			return a.mu.hash, a.mu.written
 		},
 	}, a.log.Named("engine"), stopBound)
-	return a, err
+	if err != nil {
+		return nil, &agentapi.Error{What: "the agent cannot take over the engine of an earlier one", Why: err.Error(),
+			Next: "Restore the file, or end the engine if one runs from " + opts.Dir + ", put the file aside and start the agent again."}
+	}
+	a.sup = sup
+	return a, nil
 }
 
 // contents is what status shows of a store's directory. What is wrong with it

@@ -224,6 +224,9 @@ func (f *fixture) runDoomed(t *testing.T, destroy bool, killAt int) (said string
 
 // doomed is the other process.
 func doomed(text string) int {
+	if text == bystander {
+		time.Sleep(time.Hour) // until it is killed
+	}
 	var o order
 	var c platform.Cluster
 	err := json.Unmarshal([]byte(text), &o)

@@ -440,14 +440,18 @@ func TestStrangers(t *testing.T) {
 	f := newFixture(t, false, "a")
 	f.ensure(t)
 	args := []string{roleEngine, "-config-file", filepath.Join(f.nodeDir("a"), "engine.json")}
-	stranger := exec.Command("/bin/sh", append([]string{"-c", "exec sleep 1000", "x"}, args...)...)
-	stranger.Args[0] = filepath.Join(f.binDir(), binaryPrefix+"x")
+	stranger := exec.Command(f.cluster.Binary, args...)
+	stranger.Args[0] = "x"
+	stranger.Env = append(os.Environ(), doomedVariable+"="+bystander)
 	if err := stranger.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = stranger.Process.Kill(); _ = stranger.Wait() })
 	g := newFixture(t, false, "a")
 	g.start(t, g.ensure(t), "a")
+	if role, node, ok := f.parseCommand(append([]string{"x"}, args...)); role != roleEngine || node != "a" || !ok {
+		t.Fatal("it does not look like ours: this test shows nothing")
+	}
 	f.destroy(t)
 	if !alive(identityOf(t, stranger.Process.Pid)) {
 		t.Error("a process with our command line and another binary was ended")
