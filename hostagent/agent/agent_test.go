@@ -113,7 +113,7 @@ type node struct {
 
 func newNode(t *testing.T) *node {
 	t.Helper()
-	dir, err := os.MkdirTemp(scratch, "")
+	dir, err := os.MkdirTemp(scratch, "") //nolint:usetesting // what a killed run left is found below scratch
 	if err != nil {
 		t.Fatal(err)
 	}

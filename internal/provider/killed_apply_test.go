@@ -148,7 +148,10 @@ func (tf *workdir) killAt(words string, group bool, args ...string) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		tf.t.Fatal(err)
 	}
-	<-ended
+	if err := <-ended; err == nil {
+		tf.t.Logf("%s ended well before it could be killed", strings.Join(args, " "))
+		return
+	}
 	tf.t.Logf("%s killed at %q", strings.Join(args, " "), words)
 }
 

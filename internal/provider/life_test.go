@@ -177,8 +177,11 @@ func (s *site) readsEverywhere(key, want string) resource.TestCheckFunc {
 			}
 			got, err := c.GetValue(s.t.Context(), key, api.Read{Consistency: api.Consistent})
 			c.Close()
-			if err != nil || string(got) != want {
-				return fmt.Errorf("node %s: %s = %q, %v", name, key, got, err)
+			if err != nil {
+				return fmt.Errorf("node %s: %s: %w", name, key, err)
+			}
+			if string(got) != want {
+				return fmt.Errorf("node %s: %s = %q, want %q", name, key, got, want)
 			}
 		}
 		return nil

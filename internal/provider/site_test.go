@@ -141,7 +141,7 @@ func newSite(t *testing.T, plain bool) *site {
 	if os.Getenv("TF_ACC") == "" {
 		t.Skip("TF_ACC is not set: `make testacc` runs this")
 	}
-	dir, err := os.MkdirTemp(run, "")
+	dir, err := os.MkdirTemp(run, "") //nolint:usetesting // what a killed run left is found below places
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,8 +311,12 @@ func (s *site) serves(bound time.Duration) {
 	s.eventually(bound, func() error {
 		nodes := s.nodes()
 		for _, name := range nodes.Names() {
-			if n := nodes[name]; !n.EngineRunning() {
-				return fmt.Errorf("node %s: %q, %v", name, n.Status.Engine.State, n.Err)
+			n := nodes[name]
+			if n.Err != nil {
+				return fmt.Errorf("node %s: %w", name, n.Err)
+			}
+			if !n.EngineRunning() {
+				return fmt.Errorf("node %s: the engine is %q", name, n.Status.Engine.State)
 			}
 		}
 		return nodes.Linearizable(s.t.Context(), s)

@@ -77,7 +77,7 @@ func needRoot(t *testing.T) {
 // test nothing of it may be there that a destroy would not take away.
 func newFixture(t *testing.T, root bool, nodes ...string) *fixture {
 	t.Helper()
-	place, err := os.MkdirTemp(scratch, "")
+	place, err := os.MkdirTemp(scratch, "") //nolint:usetesting // what a killed run left is found below scratch
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -299,16 +299,16 @@ func TestNew(t *testing.T) {
 		failure(t, err, nil)
 	}
 	// Names in /proc and in the mount table are without links.
-	real := filepath.Join(dir, "real")
+	target := filepath.Join(dir, "real")
 	link := filepath.Join(dir, "way")
-	if err := errors.Join(os.Mkdir(real, 0o700), os.Symlink(real, link)); err != nil {
+	if err := errors.Join(os.Mkdir(target, 0o700), os.Symlink(target, link)); err != nil {
 		t.Fatal(err)
 	}
 	p, err := New(Config{Directory: filepath.Join(link, "x", "y")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := filepath.EvalSymlinks(real)
+	want, err := filepath.EvalSymlinks(target)
 	if got := p.(*Local).dir; err != nil || got != filepath.Join(want, "x", "y") {
 		t.Errorf("%s, want x/y below %s (%v)", got, want, err)
 	}
