@@ -128,6 +128,13 @@ func (h *history) append(r *rig, rnd *rand.Rand, term uint64, step int, inFlight
 		keep -= rnd.IntN(min(keep, 3)) // a lower term may replace a higher one: Figure 8
 	}
 	next := image{first: at.first, term: at.term, logs: append([]string(nil), at.logs[:keep]...)}
+	if keep < len(at.logs) {
+		// Replacing a suffix is a truncation and an append, each an operation
+		// with a number: a kill may come between them.
+		h.mu.Lock()
+		h.images = append(h.images, image{first: at.first, term: at.term, logs: at.logs[:keep:keep]})
+		h.mu.Unlock()
+	}
 	var logs []*raft.Log
 	for i := range 1 + rnd.IntN(3) {
 		text := fmt.Sprintf("%d.%d", step, i)

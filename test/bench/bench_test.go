@@ -130,16 +130,18 @@ func TestRawLoop(t *testing.T) {
 func TestProcesses(t *testing.T) {
 	dir := t.TempDir()
 	s := &system{name: "shell"}
-	for _, script := range []string{"exec sleep 60", "echo some last words; exit 3"} {
+	start := func(script string) {
 		p, err := launch([]string{"sh", "-c", script}, filepath.Join(dir, nodeName(len(s.processes))+".log"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.processes = append(s.processes, p)
 	}
+	start("exec sleep 60")
 	if _, err := s.cpu(); err != nil {
 		t.Errorf("processor time: %v", err)
 	}
+	start("echo some last words; exit 3")
 	<-s.processes[1].done
 	if err := s.check(); err == nil || !strings.Contains(err.Error(), "n2") || !strings.Contains(err.Error(), "some last words") {
 		t.Errorf("a node that ended: %v", err)
