@@ -102,13 +102,41 @@ type Partition struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Failover is the state of a store's failover log.
+// Failover is the state of a store's failover log. Durations are nanoseconds
+// since the engine started, as CockroachDB counts them.
 type Failover struct {
 	// Mode is the configured mode: side-disk | among-stores | disabled.
 	Mode string `json:"mode"`
 	// Active is the directory that the log writes to: primary | secondary.
 	Active string `json:"active"`
 	Sides  []Side `json:"sides"`
+	// Off says why nothing would fail over now although a mode is configured;
+	// empty where it would.
+	Off string `json:"off,omitempty"`
+	// SwitchCount counts switches from primary to secondary and vice versa.
+	SwitchCount uint64 `json:"switch_count"`
+	// HedgeCount counts late operations that went to both disks without a switch.
+	HedgeCount          uint64 `json:"hedge_count"`
+	PrimaryDurationNS   int64  `json:"primary_duration_ns"`
+	SecondaryDurationNS int64  `json:"secondary_duration_ns"`
+	// HedgeNS is how long a small operation may take before it is late.
+	HedgeNS    int64   `json:"hedge_ns"`
+	LastSwitch *Switch `json:"last_switch"`
+	// Replayed is how many operations the last start took from a side.
+	Replayed int `json:"replayed"`
+	// Pending operations, and bytes of entries, are what the primary has not taken yet.
+	Pending      int   `json:"pending"`
+	PendingBytes int64 `json:"pending_bytes"`
+	// HungNS is how long the primary's current call has been going on; 0 while idle.
+	HungNS int64 `json:"hung_ns"`
+	// PrimaryError is the primary's newest error, empty since it answered again.
+	PrimaryError string `json:"primary_error,omitempty"`
+}
+
+// Switch is the newest change of a log's active directory.
+type Switch struct {
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
 }
 
 // Side is a directory that a store's log may fail over to.
@@ -118,4 +146,10 @@ type Side struct {
 	Healthy   bool   `json:"healthy"`
 	Armed     bool   `json:"armed"` // false: nothing is ever written there
 	FreeBytes int64  `json:"free_bytes"`
+	// JournalBytes is what the log's journal there holds that the primary lacks,
+	// BudgetBytes what it may hold; Alarm is set from 80 % on.
+	JournalBytes int64  `json:"journal_bytes"`
+	BudgetBytes  int64  `json:"budget_bytes"`
+	Alarm        bool   `json:"alarm"`
+	Error        string `json:"error,omitempty"`
 }
