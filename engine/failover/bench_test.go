@@ -25,7 +25,7 @@ func BenchmarkAdded(b *testing.B) {
 	}
 	b.Run("store=bare", func(b *testing.B) { run(b, &discard{}) })
 	b.Run("store=failover", func(b *testing.B) {
-		side, err := OpenSide(vfs.OS{}, b.TempDir())
+		side, err := OpenSide(b.Context(), vfs.OS{}, b.TempDir())
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -41,7 +41,7 @@ func BenchmarkAdded(b *testing.B) {
 		if err := l.Close(b.Context()); err != nil {
 			b.Fatal(err)
 		}
-		if err := side.Close(); err != nil {
+		if err := side.Close(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 	})

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -39,7 +37,8 @@ type Config struct {
 	// Cluster, Node, Store and Partition go into the identity that journals carry.
 	Cluster, Node, Store, Partition string
 
-	// Side is where writes go while the primary hangs; nil: no failover.
+	// Side is where writes go while the primary hangs; nil: no failover. It
+	// has to outlive the log; any number of logs may share it.
 	Side *Side
 	// Previous are side directories that were armed earlier and are not any
 	// more: what they hold is drained at start (prev_path).
@@ -51,21 +50,45 @@ type Config struct {
 	// MaxSync is how long the primary may hang before Fatal is called; default 40 s.
 	MaxSync time.Duration
 	// Fatal is called once, from a goroutine of the log, when the primary has
-	// been hanging for MaxSync. It should end the process.
+	// been hanging or failing for MaxSync, be there a side or not. It should end
+	// the process.
 	Fatal func(error)
 	// Leader reports whether this node leads the log's raft group. Only a
 	// leader's append ends with ErrStalled. Never where nil. Called without locks.
 	Leader func() bool
+	// Metrics is told how long things took; nil: nobody.
+	Metrics Metrics
 
 	// Journal bounds, in bytes: of one file, and of all of this log's.
 	JournalFileSize int64
 	JournalBudget   int64
-	// CompactionPiece is how many entries one call removes from the front of
-	// the primary; default 512. A piece delays the operation behind it.
+	// CompactionPiece is how many entries the first call removes from the front
+	// of the primary; default 512. Later ones are as large as takes a few
+	// milliseconds, since a piece delays the operation behind it.
 	CompactionPiece uint64
 
 	Logger hclog.Logger
 }
+
+// Metrics gets durations as they are measured. It is called from the goroutines
+// that wait for them, without a lock of the log held: it must not block, and
+// should not allocate.
+type Metrics interface {
+	// WriteAndSync is an operation that somebody waited for, from its submission
+	// to its acknowledgement by either disk.
+	WriteAndSync(d time.Duration)
+	// PrimarySync is one call on the primary: an append, a truncation, a vote, a
+	// fence or a piece of compaction, successful or not.
+	PrimarySync(d time.Duration)
+	// SideSync is one write and sync of the side that had operations of this log in it.
+	SideSync(d time.Duration)
+}
+
+type noMetrics struct{}
+
+func (noMetrics) WriteAndSync(time.Duration) {}
+func (noMetrics) PrimarySync(time.Duration)  {}
+func (noMetrics) SideSync(time.Duration)     {}
 
 // Defaults of Config.
 const (
@@ -90,6 +113,9 @@ func (c *Config) setDefaults() {
 	if c.Leader == nil {
 		c.Leader = func() bool { return false }
 	}
+	if c.Metrics == nil {
+		c.Metrics = noMetrics{}
+	}
 	if c.Fatal == nil {
 		c.Fatal = func(error) {}
 	}
@@ -111,16 +137,14 @@ func (c *Config) Validate() error {
 		return errors.New("failover: Open is nil")
 	case c.Partition == "" || c.Store == "":
 		return fmt.Errorf("failover: Store is %q and Partition is %q; both name the journal's directory", c.Store, c.Partition)
-	case c.Side != nil && within(c.Side.Dir(), c.Dir):
-		return fmt.Errorf("failover: the side %s is inside the primary's directory %s: it would hang with it; put it on another disk", c.Side.Dir(), c.Dir)
+	case c.Threshold < 0 || c.MaxSync < 0:
+		return fmt.Errorf("failover: Threshold is %s and MaxSync is %s; neither can be negative", c.Threshold, c.MaxSync)
 	case c.JournalFileSize < 2*journalStart:
 		return fmt.Errorf("failover: JournalFileSize is %d bytes; at least %d", c.JournalFileSize, 2*journalStart)
+	case c.JournalBudget < c.JournalFileSize:
+		return fmt.Errorf("failover: JournalBudget is %d bytes, less than one journal file of %d", c.JournalBudget, c.JournalFileSize)
+	case c.Side != nil:
+		return ValidateSide(c.Dir, c.Side.Dir())
 	}
 	return nil
-}
-
-// within reports whether path is dir or below it.
-func within(path, dir string) bool {
-	rel, err := filepath.Rel(dir, path)
-	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
 }

@@ -21,4 +21,10 @@ var (
 	// ErrSideUnknown is returned by Open when a side was armed that the
 	// configuration does not name any more.
 	ErrSideUnknown = errors.New("an armed side is not configured")
+	// ErrSidePath is returned by ValidateSide, and by Open, for a side that would
+	// hang together with the store.
+	ErrSidePath = errors.New("the side and the store are one directory tree")
+	// ErrSideUnusable is returned by OpenSide for a directory that is not there
+	// or cannot be written.
+	ErrSideUnusable = errors.New("the side cannot be used")
 )

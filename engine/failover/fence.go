@@ -42,16 +42,23 @@ type fence struct {
 
 // A fenceFile holds the fence. One goroutine at a time writes it: the applier.
 type fenceFile struct {
-	file    vfs.File
+	fs      vfs.FS
+	path    string
+	file    vfs.File // nil after an error, until it is opened again
 	sum     uint32
 	counter uint64
 }
 
-// openFence opens the fence of the log in dir, or makes one that names nothing.
-func openFence(fsys vfs.FS, dir string, sum uint32) (*fenceFile, fence, error) {
+// openFence opens the fence of the log in dir, or makes one that names nothing
+// where that is harmless: an armed side without a fence would be replayed from
+// its first record, over everything since.
+func openFence(fsys vfs.FS, dir string, sum uint32, may bool) (*fenceFile, fence, error) {
 	path := filepath.Join(dir, fenceName)
 	f, err := fsys.OpenReadWrite(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		if !may {
+			return nil, fence{}, fmt.Errorf("%w: the fence %s is gone, and a side is armed. Restore the file, or wipe this store and let the server join as a new one", ErrDamaged, path)
+		}
 		return createFence(fsys, path, sum)
 	}
 	if err != nil {
@@ -61,7 +68,7 @@ func openFence(fsys vfs.FS, dir string, sum uint32) (*fenceFile, fence, error) {
 	if _, err := f.ReadAt(b, 0); err != nil {
 		return nil, fence{}, errors.Join(fmt.Errorf("reading the fence %s: %w", path, err), f.Close())
 	}
-	ff := &fenceFile{file: f, sum: sum}
+	ff := &fenceFile{fs: fsys, path: path, file: f, sum: sum}
 	var at fence
 	var errs []error
 	found := false
@@ -91,7 +98,7 @@ func createFence(fsys vfs.FS, path string, sum uint32) (*fenceFile, fence, error
 	if err != nil {
 		return nil, fence{}, err
 	}
-	ff := &fenceFile{file: f, sum: sum}
+	ff := &fenceFile{fs: fsys, path: path, file: f, sum: sum}
 	for _, step := range []func() error{
 		func() error { return vfs.FillZero(f, 2*fenceSlot) },
 		func() error { return ff.write(fence{}) },
@@ -108,24 +115,45 @@ func createFence(fsys vfs.FS, path string, sum uint32) (*fenceFile, fence, error
 }
 
 // write makes v the fence; durable when it returns. After an error the fence
-// may be the old or the new one.
+// may be the old or the new one, and the next write goes to the same slot: the
+// other has the newest that is certain.
 func (f *fenceFile) write(v fence) error {
-	f.counter++
+	if f.file == nil {
+		file, err := f.fs.OpenReadWrite(f.path)
+		if err != nil {
+			return fmt.Errorf("opening the fence again: %w", err)
+		}
+		f.file = file
+	}
+	counter := f.counter + 1
 	b := []byte(fenceMagic)
 	le := binary.LittleEndian
 	b = le.AppendUint32(b, fenceVersion)
 	b = le.AppendUint32(b, 0)
-	b = le.AppendUint64(b, f.counter)
+	b = le.AppendUint64(b, counter)
 	b = le.AppendUint64(b, v.epoch)
 	b = le.AppendUint64(b, uint64(v.seq))
 	le.PutUint32(b[12:], crc32.Update(f.sum, castagnoli, b[16:]))
-	if _, err := f.file.WriteAt(b, int64(f.counter%2)*fenceSlot); err != nil { //nolint:gosec // 0 or 1
-		return fmt.Errorf("writing the fence: %w", err)
+	_, err := f.file.WriteAt(b, int64(counter%2)*fenceSlot) //nolint:gosec // 0 or 1
+	if err == nil {
+		err = f.file.SyncData()
 	}
-	if err := f.file.SyncData(); err != nil {
-		return fmt.Errorf("syncing the fence: %w", err)
+	if err != nil {
+		_ = f.Close() // err says more
+		return fmt.Errorf("writing the fence %s: %w", f.path, err)
 	}
+	f.counter = counter
 	return nil
+}
+
+// Close closes the file.
+func (f *fenceFile) Close() error {
+	if f.file == nil {
+		return nil
+	}
+	err := f.file.Close()
+	f.file = nil
+	return err
 }
 
 func decodeFence(b []byte, sum uint32) (counter uint64, v fence, err error) {

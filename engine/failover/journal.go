@@ -40,9 +40,10 @@ const (
 	// DefaultJournalFileSize is the size of one journal file in bytes. It is
 	// also the largest record.
 	DefaultJournalFileSize = 16 << 20
-	// initialFiles exist before a log is opened; more are made beside the
-	// writer when these run out, up to the budget.
-	initialFiles = 4
+	// initialFiles exist before a side is armed; preparedFiles soon after, made
+	// beside the writer, and more when these run out, up to the budget.
+	initialFiles  = 2
+	preparedFiles = 4
 )
 
 // Identity says whose journal it is. All of it must match before a record is
@@ -65,11 +66,12 @@ var ErrForeignJournal = errors.New("the journal belongs to another log")
 // more. Starting without them could lose acknowledged writes and votes.
 var ErrDamaged = errors.New("the side journal is damaged")
 
-// A journalFile is one file. Its fields belong to the side's writer, but for
-// newest and outstanding, which the side's mutex guards.
+// A journalFile is one file. The side's mutex guards what changes.
 type journalFile struct {
 	num  int
 	file vfs.File
+	size int64
+	used int64 // bytes up to the end of the newest record
 	// newest is the newest record handed to it. The file is free once the fence
 	// has passed that and no call on it is outstanding.
 	newest      seq
@@ -105,10 +107,11 @@ func createJournalFile(fsys vfs.FS, dir string, num int, size int64, id Identity
 		func() error { return fsys.SyncDir(dir) },
 	} {
 		if err := step(); err != nil {
-			return nil, errors.Join(fmt.Errorf("making the journal file %s: %w", path, err), f.Close())
+			// A half-made file on a full disk is room for nobody.
+			return nil, errors.Join(fmt.Errorf("making the journal file %s: %w", path, err), f.Close(), fsys.Remove(temp))
 		}
 	}
-	return &journalFile{num: num, file: f}, nil
+	return &journalFile{num: num, file: f, size: size}, nil
 }
 
 func encodeHeader(id Identity) ([]byte, error) {
@@ -210,6 +213,7 @@ func readRun(f *journalFile, sum uint32) (run, error) {
 	if err != nil {
 		return r, err
 	}
+	f.size, f.used = size, journalStart
 	if size <= journalStart {
 		return r, nil
 	}
@@ -233,6 +237,7 @@ func readRun(f *journalFile, sum uint32) (run, error) {
 		}
 		r.records = append(r.records, rec)
 		b = b[rec.op.size:]
+		f.used += int64(rec.op.size)
 	}
 	return r, nil
 }

@@ -35,34 +35,46 @@ type Log struct {
 		view    overlay
 		stable  map[string][]byte // every value that was ever read or written here
 		queue   []*op             // not applied yet, in sequence order
+		bytes   int64             // of the records of queue
 		unacked []*op             // waited for, in sequence order
 		hedge   hedge
 
 		threshold, maxSync time.Duration
-		// applyingSince is when the primary was handed what it works on; zero while idle.
-		applyingSince time.Time
-		compactTo     uint64 // entries below it may leave the primary
-		armed         bool   // the side is recorded on the primary: it may be written
-		sideErr       error  // the open epoch's journal failed; sticky until the epoch ends
-		primaryErr    error  // the primary's newest error, nil since it was reopened
-		mode          mode
-		closed        bool
-		closing       chan struct{} // closed when the applier has ended
+		call               call      // what the primary is busy with
+		choreEnd           time.Time // when the newest chore on the primary ended
+		fenced             time.Time // when the newest fence ended
+		wantsFence         bool      // somebody waits for a fence, though the epoch goes on
+		compactTo          uint64    // entries below it may leave the primary
+		side               armament
+		sideErr            error // the open epoch's journal failed; sticky until the epoch ends
+		primaryErr         error // the primary's newest error, nil since it answered again
+		replayed           int   // operations that Open found in journals
+		mode               mode
+		closed             bool
 	}
-	journal *journal
 
 	// The applier's own: the primary and what is in it.
-	primary  Store
-	primaryM sync.RWMutex // readers hold it shared; reopening holds it alone
-	fence    *fenceFile
-	pFirst   uint64
-	pLast    uint64
-	release  func() error // the log's lock
+	primary      Store
+	primaryM     sync.RWMutex // readers hold it shared; reopening holds it alone
+	fence        *fenceFile
+	record       logRecord
+	pFirst       uint64
+	pLast        uint64
+	piece        uint64    // entries that the next piece of compaction removes
+	compactAfter time.Time // no compaction before that: one failed
+	backoff      time.Duration
+	release      func() error // the log's lock
 
 	wake     chan struct{} // depth 1, to the applier
-	watching chan struct{} // depth 1, to the watcher: something is overdue
+	watching chan struct{} // depth 1, to the watcher: something is late
+	settled  chan struct{} // closed when the side is armed, or known not to be
+	settle   sync.Once
 	stop     chan struct{} // closed by Close
-	owned    sync.WaitGroup
+	halt     sync.Once
+	drained  chan struct{}  // closed by the applier at its end
+	owned    sync.WaitGroup // the watcher; the armer may be held by a side that hangs
+	ending   ending
+	timers   sync.Pool // of waits
 }
 
 var (
@@ -102,9 +114,19 @@ func (l *Log) GetLog(index uint64, out *raft.Log) error {
 	l.primaryM.RLock()
 	defer l.primaryM.RUnlock()
 	if l.primary == nil {
-		return fmt.Errorf("entry %d: the primary could not be reopened", index)
+		return fmt.Errorf("entry %d: %w", index, l.notOpen())
 	}
 	return l.primary.GetLog(index, out)
+}
+
+// notOpen is why there is no primary to read.
+func (l *Log) notOpen() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.closed {
+		return ErrClosed
+	}
+	return fmt.Errorf("the primary could not be opened again: %w", l.mu.primaryErr)
 }
 
 // StoreLog stores one entry.
@@ -123,6 +145,9 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 		return nil
 	}
 	first := entries[0].Index
+	if err := contiguous(entries); err != nil {
+		return err // before anything of it is appended
+	}
 	if last, _ := l.LastIndex(); first <= last {
 		// What is replaced goes by an operation of its own, so that the primary
 		// never has the old suffix gone and the new one not there yet under one number.
@@ -208,7 +233,7 @@ func (l *Log) Get(key []byte) ([]byte, error) {
 	l.primaryM.RLock()
 	defer l.primaryM.RUnlock()
 	if l.primary == nil {
-		return nil, fmt.Errorf("key %q: the primary could not be reopened", key)
+		return nil, fmt.Errorf("key %q: %w", key, l.notOpen())
 	}
 	return l.primary.Get(key)
 }
@@ -224,7 +249,7 @@ func (l *Log) GetUint64(key []byte) (uint64, error) {
 	l.primaryM.RLock()
 	defer l.primaryM.RUnlock()
 	if l.primary == nil {
-		return 0, fmt.Errorf("key %q: the primary could not be reopened", key)
+		return 0, fmt.Errorf("key %q: %w", key, l.notOpen())
 	}
 	return l.primary.GetUint64(key)
 }
@@ -241,13 +266,17 @@ func newOp(kind opKind) *op { return &op{kind: kind, done: make(chan error, 1)} 
 // submit numbers an operation, makes it visible, and hands it to the applier
 // and, while an epoch is open, to the side.
 func (l *Log) submit(o *op, waited bool) error {
-	o.size = recordSize(o)
-	o.since = time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.submitLocked(o, waited)
+}
+
+func (l *Log) submitLocked(o *op, waited bool) error {
 	if l.mu.closed {
 		return ErrClosed
 	}
+	o.size = recordSize(o)
+	o.since = time.Now()
 	switch o.kind {
 	case opAppend:
 		if err := l.mu.view.append(l.mu.led.last+1, o.logs); err != nil {
@@ -262,10 +291,14 @@ func (l *Log) submit(o *op, waited bool) error {
 		l.mu.stable[string(o.key)] = o.value
 	}
 	o.seq = l.mu.led.submit()
+	o.hedge = l.mu.hedge.after(o.since, o.size, l.mu.threshold)
 	l.mu.queue = append(l.mu.queue, o)
+	l.mu.bytes += int64(o.size)
 	if waited {
 		l.mu.unacked = append(l.mu.unacked, o)
 	}
+	// What arrives while the head is late does not wait for a hedge of its own.
+	l.hedgeLocked(l.mu.queue[0], o.since)
 	l.issueLocked()
 	l.poke()
 	return nil
@@ -279,35 +312,51 @@ func (l *Log) poke() {
 	}
 }
 
-// issueLocked hands the side what the open epoch's journal lacks.
+// issueLocked hands the side what the open epoch's journal lacks. At the
+// budget's end it hands over nothing any more, as if the side hung.
 func (l *Log) issueLocked() {
-	from, to := l.mu.led.toIssue()
+	led := &l.mu.led
+	from, to := led.toIssue()
 	if from > to || l.mu.sideErr != nil {
 		return
 	}
-	// The queue holds every operation above applied, and toIssue names none below.
-	at := int(from - l.mu.queue[0].seq)
+	if l.mu.bytes > l.cfg.JournalBudget {
+		l.sideFailedLocked(fmt.Errorf("%w: %d bytes wait for the primary, and the budget is %d", ErrJournalFull, l.mu.bytes, l.cfg.JournalBudget))
+		return
+	}
+	// The queue holds every operation above applied, and toIssue names none
+	// below: while the epoch is closing the applier does not go past closeAt.
+	at := int(from - l.mu.queue[0].seq) //nolint:gosec // within the queue
 	ops := l.mu.queue[at : at+int(to-from)+1]
-	l.mu.led.onIssued(to)
-	l.side.write(&journalWrite{
-		journal: l.journal, epoch: l.mu.led.epoch, ops: slices.Clone(ops),
-		durable: l.mu.led.durable, fenced: l.mu.led.fenced, result: l.onJournaled,
-	})
+	led.onIssued(to)
+	w := &journalWrite{journal: l.mu.side.journal, epoch: led.epoch, ops: slices.Clone(ops), fenced: led.fenced, result: l.onJournaled}
+	if led.durable >= led.first {
+		w.durable = led.durable
+	}
+	l.side.write(w)
 }
 
-// onJournaled is the side's answer.
-func (l *Log) onJournaled(epoch uint64, upTo seq, err error) {
+// onJournaled is the side's answer. Behind a write that failed nothing counts
+// any more: the chain has a hole.
+func (l *Log) onJournaled(epoch uint64, upTo seq, took time.Duration, err error) {
+	l.cfg.Metrics.SideSync(took)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.mu.led.open || epoch != l.mu.led.epoch || l.mu.sideErr != nil {
+		return
+	}
 	if err != nil {
-		if l.mu.led.open && epoch == l.mu.led.epoch {
-			l.mu.sideErr = err
-			l.cfg.Logger.Error("the side cannot be written: writes wait for the primary", "side", l.side.Dir(), "error", err)
-		}
+		l.sideFailedLocked(err)
 		return
 	}
 	l.mu.led.onDurable(epoch, upTo)
 	l.ackLocked()
+}
+
+// sideFailedLocked gives the open epoch's journal up.
+func (l *Log) sideFailedLocked(err error) {
+	l.mu.sideErr = err
+	l.cfg.Logger.Error("the side cannot be written: writes wait for the primary", "side", l.side.Dir(), "error", err)
 }
 
 // ackLocked answers every waiting operation that may be acknowledged.
@@ -322,54 +371,4 @@ func (l *Log) ackLocked() {
 	if len(l.mu.unacked) == 0 {
 		l.mu.unacked = nil
 	}
-}
-
-// timers are reused: a wait that the primary answers in time costs one Reset.
-var timers = sync.Pool{New: func() any {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return t
-}}
-
-// wait returns when o is acknowledged. On the way it is hedged when it is
-// late. undo is the index that an
-// append of a stalled leader is taken back from; 0: o waits as long as it takes.
-func (l *Log) wait(o *op, undo uint64) error {
-	l.mu.Lock()
-	threshold := l.mu.threshold
-	late := l.mu.hedge.after(o.since, o.size, threshold)
-	l.mu.Unlock()
-
-	t, _ := timers.Get().(*time.Timer)
-	defer func() { t.Stop(); timers.Put(t) }()
-	for step, after := range []time.Duration{late, stalledAfter(threshold)} {
-		t.Reset(after - time.Since(o.since))
-		select {
-		case err := <-o.done:
-			return err
-		case <-t.C:
-		}
-		switch {
-		case step == 0:
-			l.late(o)
-		case undo != 0 && l.cfg.Leader() && l.takeBack(o, undo):
-			return ErrStalled
-		}
-	}
-	return <-o.done
-}
-
-// stalledAfter is when a leader gives up on both disks.
-func stalledAfter(threshold time.Duration) time.Duration { return 3 * threshold }
-
-// takeBack undoes an append that no disk took, by an operation of its own: the
-// hung call may still land. False where o was acknowledged meanwhile, or has
-// followers that were.
-func (l *Log) takeBack(o *op, index uint64) bool {
-	undo := newOp(opTruncate)
-	undo.index = index
-	l.mu.Lock()
-	still := slices.Contains(l.mu.unacked, o) && !l.mu.closed
-	l.mu.Unlock()
-	return still && l.submit(undo, false) == nil
 }

@@ -214,7 +214,7 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 
 func (r *rig) open() {
 	r.t.Helper()
-	side, err := OpenSide(r.fs, rigSide)
+	side, err := OpenSide(context.Background(), r.fs, rigSide)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -227,7 +227,7 @@ func (r *rig) open() {
 	}
 	l, err := Open(context.Background(), cfg)
 	if err != nil {
-		r.t.Fatal(err, side.Close())
+		r.t.Fatal(err, side.Close(context.Background()))
 	}
 	r.side, r.log = side, l
 }
@@ -244,7 +244,7 @@ func (r *rig) close() {
 	r.primary.thaw()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := errors.Join(r.log.Close(ctx), r.side.Close()); err != nil {
+	if err := errors.Join(r.log.Close(ctx), r.side.Close(ctx)); err != nil {
 		r.t.Error(err)
 	}
 	r.log = nil
@@ -263,7 +263,7 @@ func (r *rig) kill() {
 		primary.thaw()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		if err := errors.Join(log.Close(ctx), side.Close()); err != nil {
+		if err := errors.Join(log.Close(ctx), side.Close(ctx)); err != nil {
 			r.t.Error(err)
 		}
 	})
@@ -392,26 +392,11 @@ func TestPrimaryErrorsReopen(t *testing.T) {
 	r.primary.mu.Unlock()
 	r.append(2, 1, "b")
 	r.append(3, 1, "c")
-	r.until("the primary to catch up", func(s Status) bool { return s.Pending == 0 && s.PrimaryErr == nil })
+	r.until("the primary to catch up", func(s Status) bool { return s.Pending == 0 && s.PrimaryErr == "" })
 	r.wantLog("1:a", "2:b", "3:c")
 	if r.primary.open != 1 {
 		t.Errorf("%d handles are open", r.primary.open)
 	}
-}
-
-func TestStalledLeader(t *testing.T) {
-	leader := true
-	r := newRig(t, func(c *Config) { c.Leader = func() bool { return leader }; c.Side = nil })
-	r.append(1, 1, "a")
-	r.primary.hang(false)
-	if err := r.log.StoreLog(entry(2, 1, "lost")); !errors.Is(err, ErrStalled) {
-		t.Fatalf("%v, want ErrStalled", err)
-	}
-	r.wantLog("1:a")
-	r.primary.thaw()
-	r.append(2, 2, "b")
-	r.until("the primary to catch up", func(s Status) bool { return s.Pending == 0 })
-	r.wantLog("1:a", "2:b")
 }
 
 func TestPrefixTruncationIsNotHedged(t *testing.T) {

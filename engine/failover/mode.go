@@ -31,6 +31,7 @@ type mode struct {
 	wellSince  time.Time // the primary has answered in time since then; zero: it has not
 	hold       time.Duration
 	back       time.Time // when the newest failover ended
+	why        string    // why the epoch is closing, for the next reason
 
 	switches   uint64 // both ways, as CockroachDB counts
 	hedges     uint64
@@ -63,7 +64,7 @@ func (m *mode) failBack(now time.Time) {
 	}
 	m.secondary += now.Sub(m.since)
 	m.back = now
-	m.turn(now, false, "the primary has been well for "+m.hold.String())
+	m.turn(now, false, m.why)
 }
 
 func (m *mode) turn(now time.Time, over bool, reason string) {

@@ -39,5 +39,9 @@ type op struct {
 	// done gets one value when the operation is acknowledged or given up;
 	// depth 1, sent by whoever acknowledges, never closed, reused with the op.
 	done  chan error
-	since time.Time // when it was submitted
+	since time.Time     // when it was submitted
+	hedge time.Duration // H: when it is late
 }
+
+// shortens reports whether o may make the log shorter.
+func (o *op) shortens() bool { return o.kind == opTruncate || o.kind == opReset }

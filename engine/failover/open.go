@@ -12,14 +12,18 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
 )
 
 // Open opens the log in cfg.Dir: it takes the log's lock, reads its record,
 // opens every armed side and the primary, replays what the sides hold above
-// the fence, fences, and only then records the configured side as armed.
+// the fence and fences. The configured side is armed beside that: Open waits for
+// it a moment, and starts without failover where it is not well (Status says so).
 //
 // It starts neither from the side alone nor past a lock. Where a disk does not
 // answer before ctx is done it returns ErrHung naming the step; the caller
@@ -46,6 +50,11 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		case r := <-done:
 			return r.log, r.err
 		case <-ctx.Done():
+			go func() { // should the disk come back after all
+				if r := <-done; r.log != nil {
+					_ = r.log.Close(context.Background()) // nobody knows of it
+				}
+			}()
 			return nil, fmt.Errorf("%w: %s did not end in time: %w", ErrHung, at, ctx.Err())
 		}
 	}
@@ -92,11 +101,11 @@ func (o *opening) run() (l *Log, err error) {
 	}
 	id := Identity{Cluster: cfg.Cluster, Node: cfg.Node, Store: cfg.Store, Partition: cfg.Partition, Log: rec.Log}
 	sum := logSum(rec.Log)
-	fenceFile, fenced, err := openFence(cfg.FS, cfg.Dir, sum)
+	fenceFile, fenced, err := openFence(cfg.FS, cfg.Dir, sum, len(rec.Armed) == 0)
 	if err != nil {
 		return nil, err
 	}
-	o.closers = append(o.closers, fenceFile.file)
+	o.closers = append(o.closers, fenceFile)
 
 	o.doing("opening the primary in %s", cfg.Dir)
 	primary, err := cfg.Open()
@@ -105,6 +114,7 @@ func (o *opening) run() (l *Log, err error) {
 	}
 	o.closers = append(o.closers, primary)
 	l = newLog(cfg, id, primary, fenceFile, lock)
+	l.record = rec
 	if l.pFirst, l.pLast, err = bounds(primary); err != nil {
 		return nil, err
 	}
@@ -113,37 +123,44 @@ func (o *opening) run() (l *Log, err error) {
 	if err != nil {
 		return nil, err
 	}
-	replayed, err := o.replay(l, journals, sum, fenced)
-	if err != nil {
+	if err := o.replay(l, journals, sum, fenced); err != nil {
 		return nil, err
 	}
 	l.mu.view = overlay{first: l.pFirst, last: l.pLast, base: l.pLast + 1}
-	l.mu.mode.since = time.Now()
-	l.mu.mode.hold = minHold
-	if replayed > 0 {
-		cfg.Logger.Info("replayed the side journal", "dir", cfg.Dir, "operations", replayed)
-	}
-	if err := o.arm(l, &rec, journals); err != nil {
+	if err := o.keep(l, journals); err != nil {
 		return nil, err
 	}
 	l.start()
+	if l.side != nil {
+		o.doing("arming the side %s", l.side.Dir())
+		select {
+		case <-l.settled:
+		case <-time.After(armPatience): // it goes on beside the log
+		}
+	}
 	return l, nil
 }
 
 func newLog(cfg *Config, id Identity, primary Store, f *fenceFile, lock io.Closer) *Log {
 	l := &Log{
-		cfg: *cfg, fs: cfg.FS, id: id, side: cfg.Side, primary: primary, fence: f, release: lock.Close,
-		wake: make(chan struct{}, 1), watching: make(chan struct{}, 1), stop: make(chan struct{}),
+		cfg: *cfg, fs: cfg.FS, id: id, side: cfg.Side, primary: primary, fence: f, release: lock.Close, piece: cfg.CompactionPiece,
+		wake: make(chan struct{}, 1), watching: make(chan struct{}, 1),
+		settled: make(chan struct{}), stop: make(chan struct{}), drained: make(chan struct{}),
 	}
+	l.ending.done = make(chan struct{})
 	l.mu.stable = map[string][]byte{}
 	l.mu.threshold, l.mu.maxSync = cfg.Threshold, cfg.MaxSync
-	l.mu.closing = make(chan struct{})
+	l.mu.mode.hold = minHold
 	return l
 }
 
 func (l *Log) start() {
-	l.owned.Go(l.runApplier)
+	l.mu.mode.since = time.Now()
+	go l.runApplier()
 	l.owned.Go(l.runWatcher)
+	if l.side != nil {
+		go l.runArmer()
+	}
 }
 
 // An armedJournal is the journal of one side, with what it held at the start.
@@ -165,70 +182,112 @@ func (o *opening) openArmed(rec logRecord, id Identity) ([]armedJournal, error) 
 		}
 		o.doing("reading the side journal on %s", side)
 		dir := sideDir(side, id.Store, id.Partition)
-		names, err := o.cfg.FS.List(dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("the side journal %s: %w", dir, err)
-		}
-		if len(names) == 0 {
-			return nil, fmt.Errorf("%w: %s holds no journal of the log %s, and one was armed there. "+
-				"Mount the side disk and start again; if it is lost, wipe this store and let the server join as a new one, since votes may be lost", ErrSideMissing, dir, o.cfg.Dir)
-		}
 		j, runs, err := o.openJournal(dir, id)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("the side journal %s, which may hold writes and votes that are nowhere else: %w", dir, err)
 		}
 		out = append(out, armedJournal{side, j, runs})
 	}
 	return out, nil
 }
 
+// openJournal opens a journal that has to be there.
 func (o *opening) openJournal(dir string, id Identity) (*journal, []run, error) {
-	if err := o.cfg.FS.MkdirAll(dir); err != nil {
+	names, err := o.cfg.FS.List(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, err
 	}
-	lock, err := o.cfg.FS.Lock(filepath.Join(dir, "LOCK"))
-	if err != nil {
-		return nil, nil, fmt.Errorf("locking the side journal %s: %w", dir, err)
+	found := 0
+	for _, name := range names {
+		if strings.HasSuffix(name, journalSuffix) {
+			found++
+		}
 	}
-	j, runs, err := openJournal(o.cfg.FS, dir, id, o.cfg.JournalFileSize, int(o.cfg.JournalBudget/o.cfg.JournalFileSize))
-	if err != nil {
-		return nil, nil, errors.Join(err, lock.Close())
+	if found < initialFiles {
+		return nil, nil, fmt.Errorf("%w: it has %d of at least %d files of the log %s. "+
+			"Mount the side disk and start again; if it is lost, wipe this store and let the server join as a new one, since votes may be lost",
+			ErrSideMissing, found, initialFiles, o.cfg.Dir)
 	}
-	j.lock = lock
-	o.closers = append(o.closers, j)
-	return j, runs, nil
+	j, runs, err := lockJournal(o.cfg.FS, dir, id, &o.cfg)
+	if err == nil {
+		o.closers = append(o.closers, j)
+	}
+	return j, runs, err
+}
+
+// lockJournal opens a journal, or makes it, and holds its lock.
+func lockJournal(fsys vfs.FS, dir string, id Identity, cfg *Config) (*journal, []run, error) {
+	if err := fsys.MkdirAll(dir); err != nil {
+		return nil, nil, sideAdvice(dir, err)
+	}
+	lock, err := fsys.Lock(filepath.Join(dir, "LOCK"))
+	switch {
+	case errors.Is(err, vfs.ErrLocked):
+		return nil, nil, fmt.Errorf("%w. Two nodes or stores share a side directory, or an older process of this one is held by its disk: give each its own, or wait until that process has ended", err)
+	case err != nil:
+		return nil, nil, sideAdvice(dir, err)
+	}
+	j, runs, err := openJournal(fsys, dir, id, cfg.JournalFileSize, int(cfg.JournalBudget/cfg.JournalFileSize))
+	if err == nil {
+		j.lock = lock
+		return j, runs, nil
+	}
+	if err = errors.Join(err, lock.Close()); !errors.Is(err, ErrForeignJournal) && !errors.Is(err, ErrDamaged) {
+		err = sideAdvice(dir, err)
+	}
+	return nil, nil, err
 }
 
 // replay brings the primary up to what the journals hold above the fence, and
-// fences it, so that nothing is ever replayed twice over later operations.
-func (o *opening) replay(l *Log, journals []armedJournal, sum uint32, fenced fence) (int, error) {
+// fences it, so that nothing is ever replayed twice over later operations. The
+// fence also begins a life: no epoch number is ever used again, whatever a torn
+// journal still shows of it.
+func (o *opening) replay(l *Log, journals []armedJournal, sum uint32, fenced fence) error {
 	var runs []run
-	at := fenced
+	epoch := fenced.epoch
 	for _, j := range journals {
 		runs = append(runs, j.runs...)
-		at.epoch = max(at.epoch, j.journal.epoch)
+		epoch = max(epoch, j.journal.epoch)
 	}
 	records, err := chain(runs, sum, fenced)
 	if err != nil {
-		return 0, fmt.Errorf("the journals of the log %s: %w. Restore the side disk, or wipe this store and let the server join as a new one", o.cfg.Dir, err)
+		return fmt.Errorf("the journals of the log %s: %w. Restore the side disk, or wipe this store and let the server join as a new one", o.cfg.Dir, err)
 	}
 	o.doing("replaying %d operations onto %s", len(records), o.cfg.Dir)
+	at := fenced
 	for i := 0; i < len(records); {
+		r := &records[i]
+		if at.seq > fenced.seq && r.op.shortens() {
+			// A crash behind this operation must not replay those before it onto
+			// the log that it makes: mayShorten.
+			at.epoch = r.epoch
+			if err := l.fence.write(at); err != nil {
+				return err
+			}
+			fenced = at
+		}
 		n, entries := mergeAppends(records[i:])
-		if err := l.apply(&records[i].op, entries); err != nil {
-			return 0, fmt.Errorf("replaying operation %d onto %s: %w", records[i].op.seq, o.cfg.Dir, err)
+		if err := l.apply(&r.op, entries); err != nil {
+			return fmt.Errorf("replaying operation %d onto %s: %w", r.op.seq, o.cfg.Dir, err)
 		}
 		i += n
 		at.seq = records[i-1].op.seq
 	}
-	if at != fenced {
-		if err := l.fence.write(at); err != nil {
-			return 0, err
-		}
+	at.epoch = nextLife(epoch)
+	if err := l.fence.write(at); err != nil {
+		return err
 	}
 	l.mu.led = ledger{last: at.seq, applied: at.seq, fenced: at.seq, epoch: at.epoch}
-	return len(records), nil
+	l.mu.replayed = len(records)
+	if len(records) > 0 {
+		o.cfg.Logger.Info("replayed the side journal", "dir", o.cfg.Dir, "operations", len(records))
+	}
+	return nil
 }
+
+// nextLife is the epoch that a process begins above epoch: its own ones are
+// above that, and below the next life's.
+func nextLife(epoch uint64) uint64 { return (epoch>>32 + 1) << 32 }
 
 // mergeAppends returns how many records the first one can be replayed with, and
 // their entries where it is an append.
@@ -248,91 +307,32 @@ func mergeAppends(records []record) (n int, entries []*raft.Log) {
 	return n, entries
 }
 
-// arm records the configured side on the primary, once its journal is ready
-// to be written, and forgets the ones that were drained. A side that cannot
-// be armed does not stop the start: the log runs without it, and says so.
-func (o *opening) arm(l *Log, rec *logRecord, journals []armedJournal) error {
-	armed := []string{}
+// keep keeps the configured side armed if it was, and forgets the ones that
+// were drained.
+func (o *opening) keep(l *Log, journals []armedJournal) error {
+	rec := logRecord{Log: l.record.Log}
 	for _, j := range journals {
-		if o.cfg.Side != nil && j.side == o.cfg.Side.Dir() {
-			l.journal = j.journal
-			armed = append(armed, j.side)
-		} else if err := j.journal.Close(); err != nil {
+		if l.side != nil && j.side == l.side.Dir() {
+			l.mu.side = armament{journal: j.journal, armed: true, want: true}
+			rec.Armed = append(rec.Armed, j.side)
+		}
+	}
+	if !slices.Equal(rec.Armed, l.record.Armed) {
+		if err := writeRecord(o.cfg.FS, o.cfg.Dir, rec); err != nil {
+			return err
+		}
+		l.record = rec
+	}
+	for _, j := range journals {
+		if j.journal == l.mu.side.journal {
+			j.journal.prepare(l.side)
+			continue
+		}
+		if err := j.journal.Close(); err != nil {
 			return err
 		}
 	}
-	if o.cfg.Side != nil && l.journal == nil {
-		dir := sideDir(o.cfg.Side.Dir(), l.id.Store, l.id.Partition)
-		o.doing("making the side journal %s", dir)
-		j, runs, err := o.openJournal(dir, l.id)
-		if err != nil {
-			o.cfg.Logger.Error("the side cannot be used: the log runs without failover", "side", o.cfg.Side.Dir(), "error", err)
-		} else {
-			for _, r := range runs {
-				for _, rec := range r.records {
-					l.mu.led.epoch = max(l.mu.led.epoch, rec.epoch)
-				}
-				r.file.newest = 0 // not armed: nothing in it was ever needed
-			}
-			l.journal = j
-			armed = append(armed, o.cfg.Side.Dir())
-		}
-	}
-	if !slices.Equal(armed, rec.Armed) {
-		rec.Armed = armed
-		if err := writeRecord(o.cfg.FS, o.cfg.Dir, *rec); err != nil {
-			return err
-		}
-	}
-	l.mu.armed = len(armed) > 0
 	return nil
-}
-
-// Close stops the log. What is acknowledged is durable already; a clean stop
-// also drains, fences and disarms the side, so that the node starts without it.
-// Where the primary hangs it returns ErrHung once ctx is done, and the side
-// stays armed.
-func (l *Log) Close(ctx context.Context) error {
-	l.mu.Lock()
-	if l.mu.closed {
-		l.mu.Unlock()
-		return nil
-	}
-	l.mu.closed = true
-	l.mu.led.startClosing()
-	l.mu.Unlock()
-	l.poke()
-
-	select {
-	case <-l.mu.closing:
-	case <-ctx.Done():
-		close(l.stop)
-		return fmt.Errorf("%w: closing the log %s: %w", ErrHung, l.cfg.Dir, ctx.Err())
-	}
-	close(l.stop)
-	l.owned.Wait()
-
-	var errs []error
-	if l.journal != nil {
-		l.mu.Lock()
-		led := l.mu.led
-		l.mu.Unlock()
-		if led.open {
-			errs = append(errs, l.fence.write(fence{epoch: led.epoch, seq: led.applied}))
-		}
-		if errors.Join(errs...) == nil && led.pending() == 0 {
-			errs = append(errs, writeRecord(l.fs, l.cfg.Dir, logRecord{Log: l.id.Log}))
-		}
-		errs = append(errs, l.side.forget(ctx, l.journal))
-	}
-	l.primaryM.Lock()
-	defer l.primaryM.Unlock()
-	if l.primary != nil {
-		errs = append(errs, l.primary.Close())
-		l.primary = nil
-	}
-	errs = append(errs, l.fence.file.Close(), l.release())
-	return errors.Join(errs...)
 }
 
 func beUint64(b []byte) uint64 { return binary.BigEndian.Uint64(b) }

@@ -39,10 +39,8 @@ func (o *overlay) empty() bool { return o.last == 0 }
 // append makes the suffix from the first entry's index on these entries.
 func (o *overlay) append(by seq, logs []*raft.Log) error {
 	from := logs[0].Index
-	for i, l := range logs {
-		if l.Index != from+uint64(i) { //nolint:gosec // small
-			return fmt.Errorf("entry %d follows entry %d in one append", l.Index, from+uint64(i)-1) //nolint:gosec // small
-		}
+	if err := contiguous(logs); err != nil {
+		return err
 	}
 	switch {
 	case o.empty():
@@ -64,6 +62,17 @@ func (o *overlay) append(by seq, logs []*raft.Log) error {
 		o.bytes += entryBytes(l)
 	}
 	o.last = logs[len(logs)-1].Index
+	return nil
+}
+
+// contiguous refuses an append with a hole in it.
+func contiguous(logs []*raft.Log) error {
+	from := logs[0].Index
+	for i, l := range logs {
+		if l.Index != from+uint64(i) { //nolint:gosec // small
+			return fmt.Errorf("entry %d follows entry %d in one append", l.Index, from+uint64(i)-1) //nolint:gosec // small
+		}
+	}
 	return nil
 }
 

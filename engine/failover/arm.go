@@ -1,0 +1,202 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package failover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// A side is armed while the record on the primary names it: it may hold what is
+// nowhere else, and no start goes past it. So a side that is not well is disarmed
+// as soon as no epoch is open, and armed again when it is well (rule 8).
+//
+//	        well, journal open              recorded
+//	idle ─────────────────────▶ wanted ─────────────────▶ armed
+//	 ▲                                                      │ not well, or its journal
+//	 └────────── recorded ◀──────────── disarmed ◀──────────┘ failed; no epoch open
+//
+// The armer decides and makes journals, which the side may hold for as long as
+// it hangs. The applier writes the record, since nothing else touches the
+// primary, between two operations.
+
+// An armament is how far a log's side is armed. The log's mutex guards it.
+type armament struct {
+	journal *journal // nil: not opened
+	stale   bool     // a write to journal failed: it is closed and opened again
+	epoch   uint64   // the newest that the journal's files hold; 0: unknown to be above the log's
+	armed   bool     // it may be written
+	want    bool     // what the applier is to bring about
+	err     error    // why it is not armed; nil while it is
+}
+
+const (
+	// tendEvery is how often the armer looks at the side.
+	tendEvery = time.Second
+	// remakeAfter is how long it waits to open a journal that it could not open.
+	remakeAfter = 10 * time.Second
+	// armPatience is how long Open waits for the side to be armed, and Close for
+	// a side that hangs.
+	armPatience = 2 * time.Second
+)
+
+// runArmer looks after the side of a log. It ends when stop is closed, or later
+// when the side hangs.
+func (l *Log) runArmer() {
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-l.stop:
+			return
+		}
+		t.Reset(l.tend())
+	}
+}
+
+// tend looks once, and returns when to look again.
+func (l *Log) tend() time.Duration {
+	l.mu.Lock()
+	threshold := l.mu.threshold
+	l.mu.Unlock()
+	trouble := l.side.trouble(threshold)
+
+	l.mu.Lock()
+	a := &l.mu.side
+	switch {
+	case l.mu.closed:
+	case trouble != nil && !l.mu.led.open:
+		l.disarmLocked(trouble)
+	case trouble == nil && !a.want:
+		if a.journal == nil || a.stale {
+			old := a.journal
+			a.journal = nil
+			l.mu.Unlock()
+			return l.remake(old)
+		}
+		a.want = true
+		l.poke()
+	}
+	l.mu.Unlock()
+	return tendEvery
+}
+
+// remake opens the journal of a side that is not armed, in place of one that failed.
+func (l *Log) remake(old *journal) time.Duration {
+	ctx, cancel := context.WithTimeout(context.Background(), armPatience)
+	defer cancel()
+	var err error
+	if old != nil {
+		if err = l.side.forget(ctx, old); errors.Is(err, ErrHung) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.mu.side.journal = old // its lock is held still
+			return tendEvery
+		}
+	}
+	j, runs, err := lockJournal(l.fs, sideDir(l.side.Dir(), l.id.Store, l.id.Partition), l.id, &l.cfg)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.disarmLocked(err)
+		return remakeAfter
+	}
+	if l.mu.closed {
+		_ = j.Close() // nothing is in it; Close does not know of it
+		return tendEvery
+	}
+	a := &l.mu.side
+	*a = armament{journal: j, want: true}
+	for _, r := range runs {
+		for _, rec := range r.records {
+			a.epoch = max(a.epoch, rec.epoch)
+		}
+		r.file.newest = 0 // not armed: the fence has passed all that was ever needed
+	}
+	j.prepare(l.side)
+	l.poke()
+	return tendEvery
+}
+
+// disarmLocked takes the side out of use, for a reason. No epoch is open.
+func (l *Log) disarmLocked(why error) {
+	a := &l.mu.side
+	if a.err == nil || a.err.Error() != why.Error() {
+		l.cfg.Logger.Error("the side cannot be used: the log runs without failover until it is well", "side", l.side.Dir(), "error", why)
+	}
+	a.armed, a.want, a.err = false, false, why
+	l.settle.Do(func() { close(l.settled) })
+	l.poke()
+}
+
+// sideBrokenLocked is called at the end of an epoch whose journal failed.
+func (l *Log) sideBrokenLocked(err error) {
+	if errors.Is(err, ErrJournalFull) {
+		return // it is empty now
+	}
+	l.mu.side.stale = true
+	l.disarmLocked(err)
+}
+
+// armingLocked reports whether the applier has a record to write.
+func (l *Log) armingLocked() bool {
+	a := &l.mu.side
+	return l.side != nil && (a.want != a.armed || a.want != (len(l.record.Armed) > 0)) && !l.mu.led.open
+}
+
+// writeArmed makes the record say what the armer wants. The applier calls it.
+func (l *Log) writeArmed() {
+	l.mu.Lock()
+	a := &l.mu.side
+	want, rec := a.want, logRecord{Log: l.record.Log}
+	raised := want && a.epoch >= l.mu.led.epoch
+	if raised {
+		// Files that an older fence belonged to: what is in them must stay below
+		// every epoch to come.
+		l.mu.led.epoch = nextLife(a.epoch)
+	}
+	at := fence{epoch: l.mu.led.epoch, seq: l.mu.led.applied}
+	if want {
+		rec.Armed = []string{l.side.Dir()}
+	}
+	l.mu.Unlock()
+
+	start := l.begin(true)
+	err := func() error {
+		if raised {
+			if err := l.fence.write(at); err != nil {
+				return err
+			}
+		}
+		if want == (len(l.record.Armed) > 0) {
+			return nil
+		}
+		return writeRecord(l.fs, l.cfg.Dir, rec)
+	}()
+	l.cfg.Metrics.PrimarySync(time.Since(start))
+	if err != nil {
+		l.failed(fmt.Errorf("recording the armed sides in %s: %w", filepath.Join(l.cfg.Dir, recordName), err))
+		l.pause()
+		return
+	}
+	l.record = rec
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.endLocked(time.Now())
+	if raised {
+		l.mu.led.onFenced(at.seq)
+	}
+	if a.want != want {
+		return
+	}
+	a.armed = want
+	if want {
+		a.err = nil
+		l.settle.Do(func() { close(l.settled) })
+	}
+}
