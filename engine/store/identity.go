@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,6 +52,9 @@ type Identity struct {
 	// Bootstrapped names the partitions whose raft log was begun here. A log
 	// of one of them that is empty was lost.
 	Bootstrapped []string `json:"bootstrapped,omitempty"`
+	// Settings are the cluster's settings as this node last applied them. What
+	// they say of disks is needed before the log that holds them is read.
+	Settings map[string]string `json:"settings,omitempty"`
 }
 
 // envelope is the file: the identity and a checksum of its bytes without
@@ -151,6 +155,21 @@ func MarkBootstrapped(dir, partition string) error {
 	}
 	id.Bootstrapped = append(id.Bootstrapped, partition)
 	slices.Sort(id.Bootstrapped)
+	return write(dir, id)
+}
+
+// CacheSettings records the settings of the cluster, durably. It writes only
+// where they differ. The caller holds the store's lock, and makes one call at
+// a time for a store; it waits as long as the disk does.
+func CacheSettings(dir string, set map[string]string) error {
+	id, err := Read(dir)
+	if err != nil {
+		return err
+	}
+	if maps.Equal(id.Settings, set) {
+		return nil
+	}
+	id.Settings = set
 	return write(dir, id)
 }
 
