@@ -21,7 +21,10 @@ import (
 //
 //	failover.json: {"format":"holdfast-failover","version":1,"crc32c":…,"record":{"log":"…","armed":["…"]}}
 const (
-	recordName    = "failover.json"
+	recordName = "failover.json"
+	// lockName is the log's lock. The primary, which may be opened anew while it
+	// is held, has one of its own.
+	lockName      = "failover.lock"
 	recordFormat  = "holdfast-failover"
 	recordVersion = 1
 )

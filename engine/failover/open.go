@@ -88,7 +88,7 @@ func (o *opening) run() (l *Log, err error) {
 	if err := cfg.FS.MkdirAll(cfg.Dir); err != nil {
 		return nil, err
 	}
-	lock, err := cfg.FS.Lock(filepath.Join(cfg.Dir, "LOCK"))
+	lock, err := cfg.FS.Lock(filepath.Join(cfg.Dir, lockName))
 	if err != nil {
 		return nil, fmt.Errorf("locking the log %s: %w", cfg.Dir, err)
 	}
