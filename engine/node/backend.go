@@ -8,7 +8,6 @@ import (
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/httpapi"
-	"github.com/holdfastdb/terraform-provider-holdfast/engine/kv"
 )
 
 // LeaderAddress implements httpapi.Backend.
@@ -41,7 +40,7 @@ func (n *Node) RaftConfiguration(partition string) (api.RaftConfiguration, error
 		case string(s.ID) == p.self.Name:
 			out.LastIndex = p.raft.LastIndex()
 		case view.self: // a follower does not know how far the others are
-			out.LastIndex = p.lease.lastIndex(s.ID)
+			out.LastIndex = p.lease.ackOf(s.ID).last
 		}
 		c.Servers = append(c.Servers, out)
 	}
@@ -50,8 +49,7 @@ func (n *Node) RaftConfiguration(partition string) (api.RaftConfiguration, error
 
 // Settings implements httpapi.Backend.
 func (n *Node) Settings() api.Settings {
-	// The defaults are those without failover, since nothing fails over yet.
-	return httpapi.SettingsOf(n.partitions["default"].machine.Settings(), kv.DefaultSettings(false))
+	return httpapi.SettingsOf(n.partitions["default"].machine.Settings(), n.cfg.defaults())
 }
 
 // Stores implements httpapi.Backend. It takes no lock that is held during I/O.
@@ -66,20 +64,11 @@ func (n *Node) Stores() api.NodeStores {
 			ID: s.id.StoreID, Path: s.cfg.Path, Mountpoint: s.mount.Point, Device: s.mount.Device(), MajMin: s.majMin(),
 			SizeBytes: size.total, FreeBytes: size.free, Attrs: append([]string{}, s.cfg.Attrs...),
 			Partitions:        []api.Partition{s.partition.status()},
-			ConfiguredBackend: n.cfg.LogStore.Backend, EffectiveBackend: string(s.partition.logs.Backend()),
-			Failover: n.failover(),
+			ConfiguredBackend: n.cfg.LogStore.Backend, EffectiveBackend: string(*s.partition.backend.Load()),
+			Failover: n.failoverStatus(s),
 		})
 	}
 	return out
-}
-
-// failover reports what is configured, and that none of it is in force.
-func (n *Node) failover() api.Failover {
-	f := api.Failover{Mode: n.cfg.Failover.Mode, Active: "primary", Sides: []api.Side{}}
-	if f.Mode == FailoverSideDisk {
-		f.Sides = append(f.Sides, api.Side{Path: n.cfg.Failover.Path})
-	}
-	return f
 }
 
 func (p *partition) status() api.Partition {
@@ -94,8 +83,6 @@ func (p *partition) status() api.Partition {
 	}
 	if err := p.failure.Load(); err != nil {
 		s.Error = (*err).Error()
-	} else if err := p.logs.Err(); err != nil {
-		s.Error = err.Error()
 	}
 	return s
 }

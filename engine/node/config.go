@@ -9,10 +9,12 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/failover"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/kv"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/logstore"
 )
@@ -59,11 +61,18 @@ type Config struct {
 	RetryWindow time.Duration
 	// Timing holds raft's timeouts.
 	Timing Timing
+	// MaxSyncDefault is storage.max_sync_duration while the cluster does not set
+	// it (HOLDFAST_ENGINE_MAX_SYNC_DURATION_DEFAULT); 0: 20 s, or 40 s with failover.
+	MaxSyncDefault time.Duration
+	// OpenTimeout is how long the disks may take to answer at start: 40 s.
+	OpenTimeout time.Duration
 
 	// Logger is required to be useful; nothing is logged without one.
 	Logger hclog.Logger
 	// Network listens and dials; TCP by default.
 	Network Network
+	// Disks open logs; the operating system's by default.
+	Disks Disks
 }
 
 // Store is one store of the node.
@@ -97,12 +106,16 @@ type Verification struct {
 	Interval time.Duration
 }
 
-// Failover is wal_failover. It is accepted and reported; the failover log
-// itself is not in this version, and a warning says so.
+// Failover is wal_failover: where a store's log writes while its disk hangs.
 type Failover struct {
-	Mode     string // side-disk | among-stores | disabled
-	Path     string // of side-disk
-	PrevPath string
+	Mode string // side-disk | among-stores | disabled
+	Path string // of side-disk: a directory that exists, on a disk of its own
+	// PrevPaths are directories that logs were failing over to before. What
+	// they hold is brought into the log at start, and they are forgotten.
+	PrevPaths []string
+	// JournalFileSize and JournalBudget bound what a log may hold on its side,
+	// in bytes; 0: package failover's defaults.
+	JournalFileSize, JournalBudget int64
 }
 
 // The modes of Failover.
@@ -122,6 +135,8 @@ type Timing struct {
 	SnapshotInterval   time.Duration // 2 min
 	SnapshotThreshold  uint64        // 8192 entries
 	TrailingLogs       uint64        // 4096 entries
+	// HandOverAfter is how long a leader whose log is on its side stays: 5 s.
+	HandOverAfter time.Duration
 	// EntriesInFlight is how many log entries a leader has under way at once;
 	// commands that come meanwhile wait and share the next one. 1 by default:
 	// with more, entries get smaller and the disk is no busier (measured with
@@ -139,6 +154,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.LogStore.Backend, string(logstore.Default))
 	setDefault(&c.Failover.Mode, FailoverDisabled)
 	setDefault(&c.RetryWindow, 7*time.Second)
+	setDefault(&c.OpenTimeout, 40*time.Second)
 	t := &c.Timing
 	setDefault(&t.HeartbeatTimeout, time.Second)
 	setDefault(&t.ElectionTimeout, t.HeartbeatTimeout)
@@ -147,12 +163,16 @@ func (c *Config) setDefaults() {
 	setDefault(&t.SnapshotInterval, 2*time.Minute)
 	setDefault(&t.SnapshotThreshold, 8192)
 	setDefault(&t.TrailingLogs, 4096)
+	setDefault(&t.HandOverAfter, 5*time.Second)
 	setDefault(&t.EntriesInFlight, 1)
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
 	}
 	if c.Network == nil {
 		c.Network = TCP{}
+	}
+	if c.Disks == nil {
+		c.Disks = OSDisks{}
 	}
 }
 
@@ -286,16 +306,45 @@ func (c *Config) validateLog() error {
 	if err := c.logOptions().Validate(); err != nil {
 		return fmt.Errorf("%w: LogStore: %w", ErrConfig, err)
 	}
-	switch m := c.Failover.Mode; m {
-	case FailoverDisabled, FailoverAmongStores:
+	return c.validateFailover()
+}
+
+func (c *Config) validateFailover() error {
+	f := &c.Failover
+	switch f.Mode {
+	case FailoverDisabled:
+	case FailoverAmongStores:
+		if len(c.Stores) < 2 {
+			return refuse("Failover.Mode", f.Mode, "there is one store only: add a store, or use side-disk")
+		}
 	case FailoverSideDisk:
-		if c.Failover.Path == "" {
+		switch {
+		case f.Path == "":
 			return refuse("Failover.Path", "", "give the side disk's directory")
+		case len(c.Stores) > 1:
+			return refuse("Failover.Path", f.Path, fmt.Sprintf("there are %d stores: use among-stores, or one store and the side disk", len(c.Stores)))
+		}
+		for _, s := range c.Stores {
+			if err := failover.ValidateSide(s.Path, f.Path); err != nil {
+				return fmt.Errorf("%w: Failover.Path = %q: %w", ErrConfig, f.Path, err)
+			}
 		}
 	default:
-		return refuse("Failover.Mode", m, "use side-disk, among-stores or disabled")
+		return refuse("Failover.Mode", f.Mode, "use side-disk, among-stores or disabled")
 	}
 	return nil
+}
+
+// paths are the directories of the node's disks, for a message.
+func (c *Config) paths() string {
+	var paths []string
+	for _, s := range c.Stores {
+		paths = append(paths, s.Path)
+	}
+	if c.Failover.Path != "" {
+		paths = append(paths, c.Failover.Path)
+	}
+	return strings.Join(paths, ", ")
 }
 
 func (t *Timing) validate() error {

@@ -43,18 +43,29 @@
 // # On disk
 //
 // Per store, beside the identity (package store): raft/<partition>/ with the
-// log (package logstore) and snapshots/ (raft's FileSnapshotStore).
+// log (package logstore), what the failover log keeps beside it (package
+// failover) and snapshots/ (raft's FileSnapshotStore). On a side disk, or in
+// another store: side/<store>/<partition>/ with the log's journal.
+//
+// # While a disk hangs
+//
+// The log of a partition writes to its side (package failover), so raft does
+// not notice. Where no disk takes an append, or the leader's log has been on
+// its side for a while, leadership goes to another node (handoff.go). A disk
+// that hangs beyond storage.max_sync_duration ends the node: its sockets are
+// closed first, since the process itself may be held in the kernel.
 //
 // # Goroutines
 //
-// Node owns the HTTP server, the mux and the disk watcher; a partition owns
-// those named at its type, and raft its own. Node.Shutdown and
+// Node owns the HTTP server, the mux, the disk watcher, the gauges and the cache
+// of settings; a partition owns those named at its type, its log and its
+// transport theirs, and raft its own. Node.Shutdown and
 // partition.shutdown give the order in which they end.
 //
 // # What it does not do
 //
 // Addresses and members of a cluster are those that it was begun with. There
-// is no TLS, and so nothing listens beyond loopback; no failover log; no
+// is no TLS, and so nothing listens beyond loopback; no
 // verification of the log; snapshots are taken by number of entries, not by
 // their size.
 package node

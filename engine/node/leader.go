@@ -53,11 +53,7 @@ func (p *partition) watchLeader(stop <-chan struct{}) {
 		case <-seen:
 		case <-p.raft.LeaderCh():
 		case <-tick.C:
-		case <-p.logs.Failed():
-			p.fail(p.logs.Err())
-			p.look()
-			<-stop
-			return
+		case <-p.heard:
 		case <-stop:
 			return
 		}
@@ -79,7 +75,12 @@ func (p *partition) look() {
 		}
 		v = &leaderView{term: v.term}
 	}
-	if v.self {
+	heard := p.trans.heard()
+	if heard.term > v.term && heard.id != p.self.Name && state != raft.Shutdown {
+		// Raft has not taken note of the newer term, since it would have to write
+		// it first. While the disks hang that takes its time, and clients need not wait.
+		v = &leaderView{addr: heard.addr, id: heard.id, term: heard.term}
+	} else if v.self {
 		v.addr, v.id = p.self.Address, p.self.Name
 	} else if v.id == p.self.Name {
 		v.addr, v.id = "", "" // it steps down and has not forgotten itself yet

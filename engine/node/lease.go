@@ -95,26 +95,9 @@ func (l *lease) since(term uint64, now time.Time) time.Time {
 	return times[len(times)/2]
 }
 
-// lastIndex is the last log index that a server is known to have.
-func (l *lease) lastIndex(id raft.ServerID) uint64 {
+// ackOf is the newest acknowledgement of a server, zero where there is none.
+func (l *lease) ackOf(id raft.ServerID) ack {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.mu.acks[id].last
-}
-
-// transport is raft's own, watched for acknowledgements.
-type transport struct {
-	*raft.NetworkTransport
-	lease *lease
-}
-
-// AppendEntries implements raft.Transport. Pipelining is off, so every
-// request that raft sends to a follower, heartbeats included, comes this way.
-func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
-	sent := time.Now()
-	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
-	if err == nil && resp.Success {
-		t.lease.acked(id, args.Term, sent, args.PrevLogEntry+uint64(len(args.Entries)))
-	}
-	return err
+	return l.mu.acks[id]
 }

@@ -12,10 +12,12 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/failover"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/httpapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/telemetry"
 )
@@ -28,12 +30,17 @@ type Node struct {
 	origin  uint64 // of the ids of this process's writes
 
 	stores     []*openStore
+	sides      map[string]*side // by path; never changed after Start
+	limits     atomic.Pointer[limits]
+	cache      *settingsCache
 	partitions map[string]*partition // never changed after Start
 	mux        *mux
 	http       *http.Server
 	httpAddr   string
 	disks      *diskWatch
-	wg         sync.WaitGroup // the HTTP server
+	wg         sync.WaitGroup // the HTTP server, measure
+
+	stopMeasure chan struct{} // closed by shutdown; nil where measure does not run
 
 	stop     sync.Once
 	stopErr  error
@@ -50,6 +57,10 @@ var _ httpapi.Backend = (*Node)(nil)
 // Start opens the stores, joins or begins the raft groups and serves. It
 // returns when all listeners are open; there may be no leader yet. The node
 // runs until Shutdown, whatever becomes of ctx afterwards.
+//
+// A disk that does not answer within Config.OpenTimeout ends the start with
+// failover.ErrHung. The hung call keeps the store's locks, so the caller ends
+// the process then.
 func Start(ctx context.Context, cfg Config) (*Node, error) {
 	cfg.setDefaults()
 	if err := cfg.validate(); err != nil {
@@ -60,14 +71,27 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		origin:     rand.Uint64() | 1, // random, and never 0
 		partitions: make(map[string]*partition), done: make(chan struct{}),
 	}
-	if err := n.start(ctx); err != nil {
-		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_ = n.Shutdown(stopCtx) // the error to tell is the start's
-		return nil, err
+	bound, cancel := context.WithTimeout(ctx, cfg.OpenTimeout)
+	defer cancel()
+	started := make(chan error, 1) // one result, whether somebody waits or not
+	go func() { started <- n.start(bound) }()
+	select {
+	case err := <-started:
+		if err != nil {
+			stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			_ = n.Shutdown(stopCtx) // the error to tell is the start's
+			return nil, err
+		}
+		return n, nil
+	case <-time.After(cfg.OpenTimeout + openGrace):
+		return nil, fmt.Errorf("%w: the node did not start within %v: one of the disks of %s does not answer", failover.ErrHung, cfg.OpenTimeout, n.cfg.paths())
 	}
-	return n, nil
 }
+
+// openGrace is how much longer than its bound a start that does not heed the
+// bound may take: the opening of a file waits for the disk, and nothing else.
+const openGrace = time.Second
 
 func (n *Node) start(ctx context.Context) error {
 	cfg := &n.cfg
@@ -95,21 +119,14 @@ func (n *Node) start(ctx context.Context) error {
 	n.http = httpapi.NewServer(httpapi.Config{
 		Backend: n, Logger: n.log.Named("http"), Metrics: metrics.JSON(), Prometheus: metrics.Prometheus(),
 	})
-	for i, st := range n.stores {
-		if err := ctx.Err(); err != nil {
-			_ = web.Close()
-			return err
-		}
-		name := PartitionName(i)
-		p, err := openPartition(name, st, cfg, n.mux, newStats(metrics, name), n.fail)
-		if err != nil {
-			_ = web.Close()
-			return err
-		}
-		n.partitions[name], st.partition = p, p
+	if err := n.openPartitions(ctx); err != nil {
+		_ = web.Close()
+		return err
 	}
-	n.disks = watchDisks(n.stores, n.log)
+	n.disks = n.watchDisks()
 	n.warn()
+	n.stopMeasure = make(chan struct{})
+	n.wg.Go(func() { n.measure(n.stopMeasure) })
 	n.mux.serve()
 	n.wg.Go(func() {
 		if err := n.http.Serve(web); !errors.Is(err, http.ErrServerClosed) {
@@ -117,6 +134,27 @@ func (n *Node) start(ctx context.Context) error {
 		}
 	})
 	n.log.Info("the engine runs", "node", cfg.Node, "cluster", cfg.Cluster, "server", server, "http", n.httpAddr, "stores", len(n.stores))
+	return nil
+}
+
+// openPartitions opens the sides and every store's partition.
+func (n *Node) openPartitions(ctx context.Context) error {
+	l := limitsOf(n.stores[0].id.Settings, n.cfg.defaults())
+	n.limits.Store(&l)
+	n.cache = newSettingsCache(n.stores, n.log)
+	if err := n.openSides(ctx); err != nil {
+		return err
+	}
+	for i, st := range n.stores {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		p, err := n.openPartition(ctx, i)
+		if err != nil {
+			return err
+		}
+		n.partitions[p.name], st.partition = p, p
+	}
 	return nil
 }
 
@@ -134,9 +172,6 @@ func listenError(what, addr, field string, err error) error {
 
 // warn says what is configured and not in this version.
 func (n *Node) warn() {
-	if m := n.cfg.Failover.Mode; m != FailoverDisabled {
-		n.log.Warn("the failover log is not in this version: no side is armed, and a disk that hangs stalls the writes", "configured_mode", m)
-	}
 	if n.cfg.LogStore.Verification.Enabled {
 		n.log.Warn("verification of the raft log is not in this version and does not run")
 	}
@@ -174,7 +209,7 @@ func (n *Node) HTTPAddr() string { return n.httpAddr }
 
 // Shutdown stops the engine: first the HTTP API (requests under way have a
 // part of ctx's time to end), then each partition as partition.shutdown says,
-// then the listener, the disk watcher and the stores' locks. It returns when
+// then the listener, the disk watcher, the sides and the stores' locks. It returns when
 // all is closed or ctx ends, and may be called again.
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.stop.Do(func() {
@@ -189,6 +224,9 @@ const drainTime = 2 * time.Second
 
 func (n *Node) shutdown(ctx context.Context) error {
 	var errs []error
+	if n.stopMeasure != nil {
+		close(n.stopMeasure)
+	}
 	if n.http != nil {
 		drain, cancel := context.WithTimeout(ctx, drainTime)
 		if err := n.http.Shutdown(drain); err != nil {
@@ -215,7 +253,15 @@ func (n *Node) shutdown(ctx context.Context) error {
 	if n.disks != nil {
 		n.disks.close()
 	}
+	if n.cache != nil {
+		n.cache.close()
+	}
 	if len(errs) == 0 { // else a lock must outlast what still writes
+		for _, s := range n.sides {
+			if s.disk != nil {
+				errs = append(errs, s.disk.Close(ctx))
+			}
+		}
 		for _, s := range n.stores {
 			errs = append(errs, s.lock.Close())
 		}

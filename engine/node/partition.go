@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,9 +18,11 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/failover"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/kv"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/logstore"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/store"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/telemetry"
 )
 
 const (
@@ -38,8 +39,9 @@ const (
 
 // partition is one raft group of this node.
 //
-// Goroutines, all in wg and ended by stopCh or ctx: watchLeader, the reaper,
-// one per link, and short ones (catchUp, the verifier). Forwarding
+// Goroutines, all in wg and ended by stopCh or ctx: watchLeader, the watchdog,
+// the reaper, one per link, and short ones (catchUp, the verifier, a handing
+// over). Forwarding
 // connections have their own, ended by closing the connections.
 type partition struct {
 	name    string
@@ -52,9 +54,19 @@ type partition struct {
 	onFail  func(error)
 
 	machine *kv.StateMachine
-	logs    logstore.Store
+	logs    *failover.Log
+	backend atomic.Pointer[logstore.Backend] // of the log: the effective one
+	side    *side                            // what the log fails over to; nil for nothing
 	trans   *transport
 	raft    *raft.Raft
+	running atomic.Pointer[raft.Raft] // raft, for those who may ask before it is there
+	limits  *atomic.Pointer[limits]   // the node's
+
+	handOverAfter time.Duration
+
+	// onSettings is told the cluster's settings when they changed; it must not
+	// block. Nil but in the partition that holds them.
+	onSettings func(kv.Settings)
 
 	co        *coalescer
 	verify    *verifier
@@ -65,7 +77,8 @@ type partition struct {
 	settings  atomic.Uint64 // index of the settings that were noticed
 
 	view   atomic.Pointer[leaderView]
-	viewMu sync.Mutex // one writer of view at a time
+	viewMu sync.Mutex    // one writer of view at a time
+	heard  chan struct{} // the transport → watchLeader: somebody leads a newer term; depth 1; never closed
 	// handingOver: leadership is being given away; no view is ready any more.
 	// Guarded by viewMu.
 	handingOver bool
@@ -86,13 +99,19 @@ type partition struct {
 	wg sync.WaitGroup
 }
 
-// openPartition opens the log of a partition and starts its raft group.
-func openPartition(name string, st *openStore, cfg *Config, m *mux, stats *partitionStats, onFail func(error)) (*partition, error) {
+// openPartition opens the log of the i-th store's partition and starts its
+// raft group.
+func (n *Node) openPartition(ctx context.Context, i int) (*partition, error) {
+	cfg, st, name := &n.cfg, n.stores[i], PartitionName(i)
 	p := &partition{
 		name: name, dir: filepath.Join(st.cfg.Path, "raft", name), log: cfg.Logger.With("partition", name),
-		stats: stats, started: time.Now(), mux: m, onFail: onFail,
-		machine: kv.New(), window: newWindow(), leaseTime: cfg.Timing.LeaderLeaseTimeout,
-		stopCh: make(chan struct{}), stopped: make(chan struct{}),
+		stats: newStats(telemetry.Process(), name, st.id.StoreID), started: time.Now(), mux: n.mux, onFail: n.fail,
+		machine: kv.New(), window: newWindow(), leaseTime: cfg.Timing.LeaderLeaseTimeout, limits: &n.limits,
+		handOverAfter: cfg.Timing.HandOverAfter,
+		stopCh:        make(chan struct{}), stopped: make(chan struct{}),
+	}
+	if i == 0 {
+		p.onSettings = n.applySettings
 	}
 	p.self = cfg.Servers[slices.IndexFunc(cfg.Servers, func(s Server) bool { return s.Name == cfg.Node })]
 	p.lease = newLease(raft.ServerID(p.self.Name))
@@ -100,66 +119,56 @@ func openPartition(name string, st *openStore, cfg *Config, m *mux, stats *parti
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.mu.links = make(map[string]*link)
 	p.view.Store(&leaderView{changed: make(chan struct{})})
-	p.co = newCoalescer(func(data []byte) raft.ApplyFuture { return p.raft.Apply(data, 0) }, cfg.Timing.EntriesInFlight, stats)
-	if err := p.start(st, cfg); err != nil {
+	p.co = newCoalescer(func(data []byte) raft.ApplyFuture { return p.raft.Apply(data, 0) }, cfg.Timing.EntriesInFlight, p.stats)
+	if err := os.MkdirAll(p.dir, 0o700); err != nil {
+		p.cancel()
+		return nil, err
+	}
+	logs, err := n.openLog(ctx, i, p)
+	if err == nil {
+		p.logs = logs
+		if err = p.start(st, cfg); err != nil {
+			err = errors.Join(err, logs.Close(ctx))
+		}
+	}
+	if err != nil {
 		p.cancel()
 		return nil, fmt.Errorf("partition %q in %s: %w", name, p.dir, err)
 	}
 	return p, nil
 }
 
-func (p *partition) start(st *openStore, cfg *Config) (err error) {
-	// A step that fails leaves what was opened before it to be closed.
-	var opened []io.Closer
-	defer func() {
-		if err != nil {
-			for _, c := range slices.Backward(opened) {
-				err = errors.Join(err, c.Close())
-			}
-		}
-	}()
-	if err := os.MkdirAll(p.dir, 0o700); err != nil {
-		return err
-	}
-	opts := cfg.logOptions()
-	opts.Logger = p.log
-	opts.Metrics = stats{prefix: "raft.wal."}
-	logs, warning, err := logstore.Open(p.dir, opts)
-	if err != nil {
-		return err
-	}
-	opened = append(opened, logs)
-	if warning != "" {
-		p.log.Warn(warning)
-	}
-	p.logs = logs
+// start starts raft over the open log, which stays the caller's where it fails.
+func (p *partition) start(st *openStore, cfg *Config) error {
 	snaps, err := raft.NewFileSnapshotStoreWithLogger(p.dir, snapshotsKept, p.log.Named("snapshot"))
 	if err != nil {
 		return err
 	}
+	p.heard = make(chan struct{}, 1)
 	stream := newStream(p.mux, p.name, p.self.Address)
-	p.trans = &transport{lease: p.lease, NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	p.trans = newTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: stream, MaxPool: raftPool, Timeout: raftTimeout, Logger: p.log.Named("raft-net"),
 		// With 2, a follower's store error wedges its replication for good.
 		MaxRPCsInFlight: 1,
-	})}
-	opened = append(opened, p.trans)
+	}), p.lease, p.stalled, p.noticeHeard)
 	rc := raftConfig(cfg, p.log)
 	if err := p.bootstrap(st, cfg, rc, snaps); err != nil {
-		return err
+		return errors.Join(err, p.trans.Close())
 	}
-	var entries raft.LogStore = logs
+	var entries raft.LogStore = p.logs
 	if !cfg.LogStore.DisableLogCache {
-		if entries, err = raft.NewLogCache(logCacheEntries, logs); err != nil {
-			return err
+		if entries, err = raft.NewLogCache(logCacheEntries, p.logs); err != nil {
+			return errors.Join(err, p.trans.Close())
 		}
 	}
-	if p.raft, err = raft.NewRaft(rc, &fsm{p}, entries, logs, snaps, p.trans); err != nil {
-		return err
+	if p.raft, err = raft.NewRaft(rc, &fsm{p}, entries, p.logs, snaps, p.trans); err != nil {
+		return errors.Join(err, p.trans.Close())
 	}
+	p.running.Store(p.raft)
 	p.checkAddress()
 	p.mux.handle(route{connForward, p.name}, p.acceptForward)
 	p.wg.Go(func() { p.watchLeader(p.stopCh) })
+	p.wg.Go(func() { p.watchdog(p.stopCh) })
 	p.wg.Go(func() { p.co.reap(p.stopCh) })
 	return nil
 }
@@ -274,6 +283,14 @@ func (p *partition) fail(err error) {
 	}
 }
 
+// noticeHeard wakes watchLeader.
+func (p *partition) noticeHeard() {
+	select {
+	case p.heard <- struct{}{}:
+	default:
+	}
+}
+
 // noticeSettings logs a change of the cluster's settings.
 func (p *partition) noticeSettings() {
 	s := p.machine.Settings()
@@ -282,6 +299,9 @@ func (p *partition) noticeSettings() {
 	}
 	p.settings.Store(s.Index)
 	p.log.Info("the cluster's settings changed", "index", s.Index, "set", s.Set)
+	if p.onSettings != nil {
+		p.onSettings(s)
+	}
 }
 
 // handOver stops serving reads and gives leadership away, where this node has
@@ -337,7 +357,7 @@ func (p *partition) shutdown(ctx context.Context) error {
 		err := f.Error()
 		close(p.stopCh)
 		p.wg.Wait()
-		done <- errors.Join(err, p.logs.Close())
+		done <- errors.Join(err, p.logs.Close(ctx))
 	}()
 	select {
 	case err := <-done:

@@ -54,41 +54,56 @@ func (s *openStore) majMin() string {
 // its disk answers.
 const sizeInterval = 10 * time.Second
 
-// diskWatch asks the stores' file systems for their size, so that nobody who
-// wants an answer at once has to.
+// diskWatch asks the file systems of stores and sides for their size, so that
+// nobody who wants an answer at once has to. One goroutine, which ends with
+// close, or, where a disk hangs, with the process.
 type diskWatch struct {
-	stop chan struct{} // closed by close
+	disks []watchedDisk
+	log   hclog.Logger
+	stop  chan struct{} // closed by close
 }
 
-// watchDisks looks once at every store, whose disks have just been read, and
-// goes on in one goroutine; it ends with close, or, where a disk hangs, with
-// the process.
-func watchDisks(stores []*openStore, log hclog.Logger) *diskWatch {
-	w := &diskWatch{stop: make(chan struct{})}
-	look := func() {
-		for _, s := range stores {
-			var fs unix.Statfs_t
-			if err := unix.Statfs(s.cfg.Path, &fs); err != nil {
-				log.Warn("the size of a store is not known", "store", s.cfg.Path, "error", err)
-				continue
-			}
-			s.size.Store(&diskSize{total: int64(fs.Blocks) * fs.Bsize, free: int64(fs.Bavail) * fs.Bsize})
+type watchedDisk struct {
+	path string
+	size *atomic.Pointer[diskSize]
+}
+
+// watchDisks looks once at every disk, which have just been read, and goes on.
+func (n *Node) watchDisks() *diskWatch {
+	w := &diskWatch{log: n.log, stop: make(chan struct{})}
+	for _, s := range n.stores {
+		w.disks = append(w.disks, watchedDisk{s.cfg.Path, &s.size})
+	}
+	for _, s := range n.sides {
+		if s.disk != nil {
+			w.disks = append(w.disks, watchedDisk{s.path, &s.size})
 		}
 	}
-	look()
+	w.look()
 	go func() {
 		tick := time.NewTicker(sizeInterval)
 		defer tick.Stop()
 		for {
 			select {
 			case <-tick.C:
-				look()
+				w.look()
 			case <-w.stop:
 				return
 			}
 		}
 	}()
 	return w
+}
+
+func (w *diskWatch) look() {
+	for _, d := range w.disks {
+		var fs unix.Statfs_t
+		if err := unix.Statfs(d.path, &fs); err != nil {
+			w.log.Warn("the size of a disk is not known", "path", d.path, "error", err)
+			continue
+		}
+		d.size.Store(&diskSize{total: int64(fs.Blocks) * fs.Bsize, free: int64(fs.Bavail) * fs.Bsize})
+	}
 }
 
 func (w *diskWatch) close() { close(w.stop) }

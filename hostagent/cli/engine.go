@@ -18,6 +18,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/failover"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/kv"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/node"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/store"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
@@ -100,7 +102,11 @@ func runEngine(ctx context.Context, env *Env, load func() (*config.Config, error
 	if err := identify(c, log); err != nil {
 		return cannotStart(err)
 	}
-	n, err := node.Start(ctx, nodeConfig(c, env.Version, log))
+	cfg := nodeConfig(c, env.Version, log)
+	if cfg.MaxSyncDefault, err = maxSyncDefault(env); err != nil {
+		return err
+	}
+	n, err := node.Start(ctx, cfg)
 	if err != nil {
 		return cannotStart(err)
 	}
@@ -171,10 +177,8 @@ func warnNotBuilt(env *Env, log hclog.Logger, c *config.Config) {
 	if c.ServerRules.LeaveOnTerminate {
 		log.Warn("leave_on_terminate is set, but leaving is not built yet: the server stops and stays a member")
 	}
-	for _, name := range []string{"HOLDFAST_ENGINE_MAX_SYNC_DURATION_DEFAULT", "HOLDFAST_LOG_MAX_SYNC_DURATION"} {
-		if v := env.Getenv(name); v != "" {
-			log.Warn(name+" has no effect in this version: use `holdfast settings set storage.max_sync_duration`", "value", v)
-		}
+	if v := env.Getenv("HOLDFAST_LOG_MAX_SYNC_DURATION"); v != "" {
+		log.Warn("HOLDFAST_LOG_MAX_SYNC_DURATION has no effect in this version", "value", v)
 	}
 }
 
@@ -198,6 +202,23 @@ func identify(c *config.Config, log hclog.Logger) error {
 	return nil
 }
 
+// maxSyncVariable is CockroachDB's variable under our name: the default of the
+// setting storage.max_sync_duration.
+const maxSyncVariable = "HOLDFAST_ENGINE_MAX_SYNC_DURATION_DEFAULT"
+
+func maxSyncDefault(env *Env) (time.Duration, error) {
+	v := env.Getenv(maxSyncVariable)
+	if v == "" {
+		return 0, nil
+	}
+	d, err := kv.ParseSetting(kv.SettingMaxSyncDuration, v)
+	if err != nil {
+		return 0, &agentapi.Error{What: "the environment is refused", Why: fmt.Sprintf("%s = %q: %v", maxSyncVariable, v, err),
+			Next: "Set it to a duration such as 40s, or unset it.", Field: maxSyncVariable}
+	}
+	return d, nil
+}
+
 func nodeConfig(c *config.Config, version string, log hclog.Logger) node.Config {
 	n := node.Config{
 		Cluster: c.Cluster.Name, ClusterID: c.Cluster.ID, Node: c.Node, NodeID: c.NodeID,
@@ -208,13 +229,16 @@ func nodeConfig(c *config.Config, version string, log hclog.Logger) node.Config 
 			SegmentSizeMB: c.RaftLogStore.WAL.SegmentSizeMB, NoFreelistSync: c.RaftLogStore.BoltDB.NoFreelistSync,
 			Verification: node.Verification{Enabled: c.RaftLogStore.Verification.Enabled},
 		},
-		Failover:   node.Failover{Mode: c.WALFailover.Mode, PrevPath: c.WALFailover.PrevPath},
+		Failover:   node.Failover{Mode: c.WALFailover.Mode},
 		ConfigHash: c.Hash(), Version: version, Logger: log,
 	}
 	// Validate parsed it already.
 	n.LogStore.Verification.Interval, _ = time.ParseDuration(c.RaftLogStore.Verification.Interval)
-	if c.SideDisk != nil {
+	if c.SideDisk != nil && c.WALFailover.Mode == node.FailoverSideDisk {
 		n.Failover.Path = c.SideDisk.Path
+	}
+	if p := c.WALFailover.PrevPath; p != "" {
+		n.Failover.PrevPaths = []string{p}
 	}
 	for _, s := range c.Stores {
 		n.Stores = append(n.Stores, node.Store{Path: s.Path, ID: c.StoreIDs[s.Path], Attrs: s.Attrs})
@@ -244,6 +268,10 @@ func cannotStart(err error) error {
 		e.Next = "Stop the engine that has the store open; two on one store would destroy it."
 	case errors.Is(err, store.ErrForeign):
 		e.Next = "Give an empty directory, or the one that is this node's. Nothing was changed."
+	case errors.Is(err, failover.ErrHung):
+		e.Next = "Look at the disk that is named. Nothing was lost: start the engine again when the disk answers."
+	case errors.Is(err, failover.ErrSideUnknown), errors.Is(err, failover.ErrSideMissing):
+		e.Next = "Do what the message says: acknowledged writes may be on the side and nowhere else."
 	case errors.Is(err, store.ErrNoIdentity):
 		e.Next = "Mount the disk of the store. An empty log is never started in place of an old one."
 	}

@@ -1,0 +1,151 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/failover"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/mountinfo"
+)
+
+// side is a directory that logs fail over to, and what is known of its disk.
+type side struct {
+	path  string
+	mount mountinfo.Mount
+	disk  *failover.Side // nil where it could not be opened
+	err   error          // why
+	size  atomic.Pointer[diskSize]
+}
+
+// sidePath is the directory that the i-th store's log fails over to, "" for
+// none: the side disk, or, among stores, the next store in the ring, which is
+// CockroachDB's rule.
+func (c *Config) sidePath(i int) string {
+	switch c.Failover.Mode {
+	case FailoverSideDisk:
+		return c.Failover.Path
+	case FailoverAmongStores:
+		return c.Stores[(i+1)%len(c.Stores)].Path
+	}
+	return ""
+}
+
+// previousSides are the directories that the i-th store's log may have been
+// failing over to: what was named, and every other store, so that among-stores
+// can be left without naming them.
+func (c *Config) previousSides(i int) []string {
+	prev := slices.Clone(c.Failover.PrevPaths)
+	for j, s := range c.Stores {
+		if j != i {
+			prev = append(prev, s.Path)
+		}
+	}
+	return prev
+}
+
+// openSides opens every directory that a log fails over to, once. One that
+// cannot be opened does not stop the node: its logs start without failover,
+// unless they left something there.
+func (n *Node) openSides(ctx context.Context) error {
+	n.sides = make(map[string]*side)
+	for i, st := range n.stores {
+		path := n.cfg.sidePath(i)
+		if path == "" {
+			continue
+		}
+		s := n.sides[path]
+		if s == nil {
+			s = &side{path: path}
+			s.size.Store(&diskSize{})
+			s.mount, _ = mountinfo.MountOf(path) // of a path that is not there: OpenSide says so
+			if s.disk, s.err = failover.OpenSide(ctx, n.cfg.Disks.FS(path), path); errors.Is(s.err, failover.ErrHung) {
+				return s.err
+			}
+			n.sides[path] = s
+		}
+		if s.err != nil {
+			n.log.Error("the side cannot be used: the log runs without failover", "store", st.cfg.Path, "side", path, "error", s.err)
+		} else if s.mount.Point != "" && s.mount.MajMin() == st.majMin() {
+			n.log.Warn("the side is on the same device as the store: it will hang with it. Put it on a disk of its own",
+				"store", st.cfg.Path, "side", path, "device", st.mount.Device())
+		}
+	}
+	return nil
+}
+
+// openLog opens the log of the i-th store's partition behind its failover log.
+func (n *Node) openLog(ctx context.Context, i int, p *partition) (*failover.Log, error) {
+	cfg := &n.cfg
+	st := n.stores[i]
+	opts := cfg.logOptions()
+	opts.Logger = p.log
+	opts.Metrics = stats{prefix: "raft.wal."}
+	warned := false
+	limits := n.limits.Load()
+	fc := failover.Config{
+		FS: cfg.Disks.FS(p.dir), Dir: p.dir,
+		Open: func() (failover.Store, error) {
+			logs, warning, err := cfg.Disks.OpenLog(p.dir, opts)
+			if err != nil {
+				return nil, err
+			}
+			if warning != "" && !warned {
+				warned = true
+				p.log.Warn(warning)
+			}
+			backend := logs.Backend()
+			p.backend.Store(&backend)
+			return logs, nil
+		},
+		Cluster: cfg.ClusterID, Node: cfg.NodeID, Store: st.id.StoreID, Partition: p.name,
+		Previous:  cfg.previousSides(i),
+		Threshold: limits.threshold, MaxSync: limits.maxSync,
+		JournalFileSize: cfg.Failover.JournalFileSize, JournalBudget: cfg.Failover.JournalBudget,
+		Leader: p.leads, Metrics: p.stats,
+		Fatal: func(err error) {
+			n.giveUp(fmt.Errorf("the disk of the store %s (%s): %w", st.cfg.Path, st.where(), err))
+		},
+		Logger: p.log.Named("failover"),
+	}
+	if path := cfg.sidePath(i); path != "" {
+		s := n.sides[path]
+		p.side = s
+		if fc.Side = s.disk; s.disk == nil {
+			fc.Previous = append(fc.Previous, path) // it must be looked at if it was ever armed
+		}
+	}
+	return failover.Open(ctx, fc)
+}
+
+// giveUp ends the node although a call hangs in the kernel, which keeps the
+// process, and with it every socket, for as long as the disk hangs: so sockets
+// are closed first, and peers and clients turn to others. It blocks for nothing.
+func (n *Node) giveUp(err error) {
+	n.fail(err)
+	_ = n.mux.ln.Close()
+	_ = n.http.Close()
+	for _, p := range n.partitions {
+		p.sever()
+	}
+}
+
+// sever closes every connection of the partition.
+func (p *partition) sever() {
+	p.conns.close()
+	p.cancel()
+	_ = p.trans.Close()
+}
+
+// where is a store's device for a message.
+func (s *openStore) where() string {
+	if s.mount.Point == "" {
+		return "device unknown"
+	}
+	return s.mount.Device() + " on " + s.mount.Point
+}
