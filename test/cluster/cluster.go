@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -26,7 +27,9 @@ import (
 type Options struct {
 	Servers int
 	Stores  int // per node
-	ID      string
+	// Side gives each node a side disk that its log fails over to.
+	Side bool
+	ID   string
 	// Configure may change each node's configuration before every start.
 	Configure func(*node.Config)
 }
@@ -47,6 +50,8 @@ type member struct {
 	cfg  node.Config
 	view *view
 	node *node.Node // nil while stopped
+
+	disks *disks // of the stores in order, then the side's
 }
 
 // New starts a cluster, and stops it when the test ends.
@@ -94,13 +99,14 @@ func (c *Cluster) prepare(name, addr string) {
 	if err != nil {
 		c.tb.Fatal(err)
 	}
+	m.disks = newDisks()
 	m.cfg = node.Config{
 		Cluster: "test", ClusterID: c.id, Node: name, NodeID: "node-" + name,
 		BindAddress: "127.0.0.1", ServerPort: number, HTTPAddress: "127.0.0.1:0",
 		Servers: c.servers, Network: m.view, Version: "test",
 		Timing: node.Timing{HeartbeatTimeout: 150 * time.Millisecond, ElectionTimeout: 150 * time.Millisecond,
 			LeaderLeaseTimeout: 75 * time.Millisecond, CommitTimeout: 10 * time.Millisecond},
-		Logger: c.logger(name),
+		Disks: m.disks, Logger: c.logger(name),
 	}
 	for i := range c.opts.Stores {
 		s := node.Store{Path: filepath.Join(c.dir, fmt.Sprintf("%s%d", name, i+1)), ID: fmt.Sprintf("store-%s%d", name, i+1)}
@@ -108,6 +114,34 @@ func (c *Cluster) prepare(name, addr string) {
 		err := store.Create(s.Path, store.Identity{Cluster: "test", ClusterID: c.id, Node: name, NodeID: m.cfg.NodeID, StoreID: s.ID})
 		if err != nil {
 			c.tb.Fatal(err)
+		}
+		m.disks.add(s.Path)
+	}
+	if !c.opts.Side {
+		return
+	}
+	side := filepath.Join(c.dir, name+"-side")
+	if err := os.Mkdir(side, 0o700); err != nil {
+		c.tb.Fatal(err)
+	}
+	m.disks.add(side)
+	m.cfg.Failover = node.Failover{Mode: node.FailoverSideDisk, Path: side, JournalFileSize: 2 << 20}
+}
+
+// Data is the disk of a node's first store.
+func (c *Cluster) Data(name string) *Disk { return c.nodes[name].disks.all[0] }
+
+// Side is a node's side disk.
+func (c *Cluster) Side(name string) *Disk {
+	ds := c.nodes[name].disks.all
+	return ds[len(ds)-1]
+}
+
+// Thaw thaws every disk. The cluster does so when the test ends.
+func (c *Cluster) Thaw() {
+	for _, m := range c.nodes {
+		for _, d := range m.disks.all {
+			d.Thaw()
 		}
 	}
 }
@@ -199,6 +233,7 @@ func (c *Cluster) Isolate(name string, cut bool) {
 }
 
 func (c *Cluster) close() {
+	c.Thaw()
 	for _, name := range c.names {
 		if m := c.nodes[name]; m.node != nil {
 			c.Stop(name)
