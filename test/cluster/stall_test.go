@@ -114,9 +114,9 @@ func TestDataDiskHangs(t *testing.T) {
 
 // Both disks of the leader hang: another node leads and commits, the sick one
 // is not elected whatever happens to the others, its own clients are served
-// through the new leader, and it comes back as a follower by itself. With the
-// watchdog taken out nobody else is elected while the followers hear heartbeats,
-// until the log gives the append up.
+// through the new leader, and it comes back as a follower by itself. With
+// neither the watchdog nor failover.ErrStalled nobody else is elected while the
+// followers hear heartbeats; each of the two alone passes, the watchdog sooner.
 func TestBothDisksHang(t *testing.T) {
 	c := New(t, Options{Side: true})
 	sick := c.Leader("default")
@@ -150,6 +150,26 @@ func TestBothDisksHang(t *testing.T) {
 		return nil
 	})
 	c.everywhere(written)
+}
+
+// The one disk of a leader without a side hangs: another node leads and
+// commits. With the watchdog taken out raft's heartbeats keep the leader in
+// place, and the first Put runs into the test's patience.
+func TestOnlyDiskHangs(t *testing.T) {
+	for _, backend := range []string{"wal", "boltdb"} {
+		t.Run(backend, func(t *testing.T) {
+			c := New(t, Options{Configure: func(cfg *node.Config) { cfg.LogStore.Backend = backend }})
+			sick := c.Leader("default")
+			c.Put(sick, "k0", "v0")
+			c.Data(sick).Freeze()
+			c.Put(sick, "k1", "v1")
+			next := c.LeaderOther("default", sick)
+			c.Put(next, "k2", "v2")
+			c.Thaw()
+			c.settle()
+			c.everywhere(3)
+		})
+	}
 }
 
 // A leader whose log has been on its side for a while hands over to a node
