@@ -59,6 +59,8 @@ func commands() map[string]command {
 		"start":                    startCommand,
 		"devices":                  devicesCommand,
 		"status":                   statusCommand,
+		"node":                     {synopsis: "Look at nodes", help: "Look at the nodes of a cluster."},
+		"node status":              nodeStatusCommand,
 		"kv":                       {synopsis: "Read and write keys", help: kvHelp},
 		"kv get":                   kvGetCommand,
 		"kv put":                   kvPutCommand,

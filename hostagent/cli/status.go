@@ -68,7 +68,13 @@ type nodeStatus struct {
 	// Error says why the node is not known better.
 	Error string `json:"error,omitempty"`
 	*api.NodeStores
+
+	cluster string                // its id, or that of whoever named the node
+	err     error                 // what Error is the text of
+	conf    api.RaftConfiguration // of the default partition as the node knows it
 }
+
+func (n *nodeStatus) fail(err error) { n.err, n.Error = err, err.Error() }
 
 func firstError(nodes []nodeStatus) string {
 	var errs []string
@@ -88,19 +94,21 @@ func lookAround(ctx context.Context, addresses []string) []nodeStatus {
 	nodes, peers := askAll(ctx, given)
 	var more []nodeStatus
 	for _, p := range peers {
-		known := func(n nodeStatus) bool { return n.Name == p.Name || sameAddress(n.Address, p.Address) }
+		known := func(n nodeStatus) bool {
+			return n.Name == p.Name && n.cluster == p.cluster || sameAddress(n.Address, p.Address)
+		}
 		if i := slices.IndexFunc(nodes, known); i >= 0 {
-			nodes[i].Name = cmp.Or(nodes[i].Name, p.Name)
+			nodes[i].Name, nodes[i].cluster = cmp.Or(nodes[i].Name, p.Name), cmp.Or(nodes[i].cluster, p.cluster)
 		} else if !slices.ContainsFunc(more, known) {
 			more = append(more, p)
 		}
 	}
 	others, _ := askAll(ctx, more)
 	nodes = append(nodes, others...)
-	slices.SortFunc(nodes, func(a, b nodeStatus) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Address, b.Address))
+	slices.SortFunc(nodes, func(a, b nodeStatus) int { // of one node, what answered first
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.cluster, b.cluster), cmp.Compare(a.Error, b.Error), cmp.Compare(a.Address, b.Address))
 	})
-	return slices.CompactFunc(nodes, func(a, b nodeStatus) bool { return a.Name != "" && a.Name == b.Name })
+	return slices.CompactFunc(nodes, func(a, b nodeStatus) bool { return a.Name != "" && a.Name == b.Name && a.cluster == b.cluster })
 }
 
 // askAll asks the nodes at once and returns what they say, and the servers
@@ -121,23 +129,24 @@ func ask(ctx context.Context, n *nodeStatus) (peers []nodeStatus) {
 	defer cancel()
 	c, err := api.New(api.Config{Addresses: []string{n.Address}})
 	if err != nil {
-		n.Error = err.Error()
+		n.fail(err)
 		return nil
 	}
 	defer c.Close()
 	stores, err := c.Stores(ctx)
 	if err != nil {
-		n.Error = err.Error()
+		n.fail(err)
 		return nil
 	}
-	n.Name, n.NodeStores = stores.Node, &stores
+	n.Name, n.cluster, n.NodeStores = stores.Node, stores.ClusterID, &stores
 	conf, err := c.RaftConfiguration(ctx, "")
 	if err != nil {
 		return nil // the node itself is known
 	}
+	n.conf = conf
 	for _, s := range conf.Servers {
 		if host, _, err := net.SplitHostPort(s.Address); err == nil {
-			peers = append(peers, nodeStatus{Name: s.Node, Address: withHost(n.Address, host)})
+			peers = append(peers, nodeStatus{Name: s.Node, Address: withHost(n.Address, host), cluster: n.cluster})
 		}
 	}
 	return peers
