@@ -80,6 +80,8 @@ type Store struct {
 	ConfiguredBackend string      `json:"configured_backend"`
 	EffectiveBackend  string      `json:"effective_backend"`
 	Failover          Failover    `json:"failover"`
+	// Verification is nil where the log is not verified.
+	Verification *Verification `json:"verification,omitempty"`
 }
 
 // Partition is one raft group as this node sees it.
@@ -137,6 +139,29 @@ type Failover struct {
 type Switch struct {
 	At     time.Time `json:"at"`
 	Reason string    `json:"reason"`
+}
+
+// Verification is what the verification of a store's log found since the
+// engine started.
+type Verification struct {
+	RangesVerified        uint64 `json:"ranges_verified"`
+	ReadChecksumFailures  uint64 `json:"read_checksum_failures"`
+	WriteChecksumFailures uint64 `json:"write_checksum_failures"`
+	DroppedReports        uint64 `json:"dropped_reports"`
+	// LastReport is nil until the first range was read.
+	LastReport *VerificationReport `json:"last_report"`
+}
+
+// VerificationReport is what one range of a log was found to be.
+type VerificationReport struct {
+	At time.Time `json:"at"`
+	// Result is ok, in_flight_corruption, storage_corruption, or why the range
+	// was not compared.
+	Result     string `json:"result"`
+	RangeStart uint64 `json:"range_start"`
+	RangeEnd   uint64 `json:"range_end"`
+	ElapsedNS  int64  `json:"elapsed_ns"`
+	Error      string `json:"error,omitempty"`
 }
 
 // Side is a directory that a store's log may fail over to.
