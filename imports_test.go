@@ -28,6 +28,8 @@ func TestImports(t *testing.T) {
 			"the state machine stands alone: no clock, no I/O, no other package of the project"},
 		{"./engine/api", []string{"github.com", "golang.org", module + "/engine/kv"},
 			"a client links the standard library only"},
+		{"./engine/console", []string{"github.com/hashicorp/raft", module + "/engine/node", module + "/engine/failover", module + "/engine/httpapi"},
+			"the console knows what the API says, and no raft"},
 		{"./hostagent/agentapi", []string{"github.com/hashicorp", "golang.org"},
 			"the agent's client links the standard library and engine/api only"},
 		{"./engine/node", []string{module + "/hostagent", module + "/internal"},

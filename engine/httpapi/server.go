@@ -22,6 +22,8 @@ type Config struct {
 	// Metrics answers /v1/agent/metrics as JSON, Prometheus the same with
 	// ?format=prometheus. Where one is nil the answer is 501.
 	Metrics, Prometheus http.Handler
+	// Console answers /ui and what is below it; where it is nil nothing does.
+	Console http.Handler
 	// Hosts are names, without port, that clients may call this node by,
 	// besides IP addresses and localhost; "*" allows any.
 	Hosts []string
@@ -60,7 +62,7 @@ func NewHandler(cfg Config) http.Handler {
 	}
 	return &handler{
 		backend: cfg.Backend, log: cfg.Logger,
-		metrics: cfg.Metrics, prometheus: cfg.Prometheus,
+		metrics: cfg.Metrics, prometheus: cfg.Prometheus, console: cfg.Console,
 		hosts: slices.Clone(cfg.Hosts), anyHost: slices.Contains(cfg.Hosts, "*"),
 	}
 }
@@ -71,12 +73,16 @@ type handler struct {
 	backend             Backend
 	log                 hclog.Logger
 	metrics, prometheus http.Handler
+	console             http.Handler
 	hosts               []string
 	anyHost             bool
 	crossOrigin         http.CrossOriginProtection
 }
 
-const kvPath = "/v1/kv/"
+const (
+	kvPath      = "/v1/kv/"
+	consolePath = "/ui"
+)
 
 // ServeHTTP answers one request.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -93,6 +99,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	if strings.HasPrefix(path, kvPath) {
 		h.kv(w, r, path[len(kvPath):])
+		return
+	}
+	if h.console != nil && (path == consolePath || strings.HasPrefix(path, consolePath+"/")) {
+		h.console.ServeHTTP(w, r)
 		return
 	}
 	route := findRoute(path)

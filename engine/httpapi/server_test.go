@@ -221,3 +221,33 @@ func TestMetricsMissing(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
+
+// TestConsoleMounted: the console has /ui and what is below it, behind the
+// same checks as everything else, and nothing besides.
+func TestConsoleMounted(t *testing.T) {
+	with := httpapi.NewHandler(httpapi.Config{Backend: httpapitest.NewMemory(), Console: says("console")})
+	without := httpapi.NewHandler(httpapi.Config{Backend: httpapitest.NewMemory()})
+	for _, tc := range []struct {
+		h      http.Handler
+		target string
+		host   string
+		status int
+		body   string
+	}{
+		{with, "/ui", "127.0.0.1:8500", http.StatusOK, "console"},
+		{with, "/ui/", "127.0.0.1:8500", http.StatusOK, "console"},
+		{with, "/ui/data?range=6h", "localhost:8500", http.StatusOK, "console"},
+		{with, "/ui", "rebound.example", http.StatusForbidden, "does not answer to the name"},
+		{with, "/uighur", "127.0.0.1:8500", http.StatusNotFound, "there is nothing at /uighur"},
+		{with, "/v1/ui", "127.0.0.1:8500", http.StatusNotFound, "there is nothing at"},
+		{without, "/ui", "127.0.0.1:8500", http.StatusNotFound, "there is nothing at /ui"},
+	} {
+		r := httptest.NewRequest(http.MethodGet, tc.target, nil)
+		r.Host = tc.host
+		w := httptest.NewRecorder()
+		tc.h.ServeHTTP(w, r)
+		if w.Code != tc.status || !strings.Contains(w.Body.String(), tc.body) {
+			t.Errorf("%s of %s: %d %q, want %d %q", tc.target, tc.host, w.Code, w.Body, tc.status, tc.body)
+		}
+	}
+}

@@ -4,6 +4,8 @@
 package node
 
 import (
+	"time"
+
 	"github.com/hashicorp/raft"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
@@ -45,6 +47,15 @@ func (n *Node) RaftConfiguration(partition string) (api.RaftConfiguration, error
 		c.Servers = append(c.Servers, out)
 	}
 	return c, nil
+}
+
+// PeerContact implements console.Source.
+func (n *Node) PeerContact(partition, server string) time.Time {
+	p, err := n.partition(partition)
+	if err != nil || !p.view.Load().self {
+		return time.Time{}
+	}
+	return p.lease.ackOf(raft.ServerID(server)).sent
 }
 
 // Settings implements httpapi.Backend.

@@ -57,9 +57,9 @@
 //
 // # Goroutines
 //
-// Node owns the HTTP server, the mux, the disk watcher, the gauges and the cache
-// of settings; a partition owns those named at its type, its log and its
-// transport theirs, and raft its own. Node.Shutdown and
+// Node owns the HTTP server, the console, the mux, the disk watcher, the gauges
+// and the cache of settings; a partition owns those named at its type, its log
+// and its transport theirs, and raft its own. Node.Shutdown and
 // partition.shutdown give the order in which they end.
 //
 // # What it does not do

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/console"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/failover"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/httpapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/telemetry"
@@ -37,6 +38,8 @@ type Node struct {
 	mux        *mux
 	http       *http.Server
 	httpAddr   string
+	console    *console.Console
+	writes     console.Latency // of this node's clients
 	disks      *diskWatch
 	wg         sync.WaitGroup // the HTTP server, measure
 
@@ -52,7 +55,10 @@ type Node struct {
 	}
 }
 
-var _ httpapi.Backend = (*Node)(nil)
+var (
+	_ httpapi.Backend = (*Node)(nil)
+	_ console.Source  = (*Node)(nil)
+)
 
 // Start opens the stores, joins or begins the raft groups and serves. It
 // returns when all listeners are open; there may be no leader yet. The node
@@ -116,14 +122,15 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	n.httpAddr = web.Addr().String()
 	metrics := telemetry.Process()
-	n.http = httpapi.NewServer(httpapi.Config{
-		Backend: n, Logger: n.log.Named("http"), Metrics: metrics.JSON(), Prometheus: metrics.Prometheus(),
-	})
 	if err := n.openPartitions(ctx); err != nil {
 		_ = web.Close()
 		return err
 	}
 	n.disks = n.watchDisks()
+	n.console = console.Start(console.Config{Source: n, Writes: &n.writes, Logger: n.log.Named("console")})
+	n.http = httpapi.NewServer(httpapi.Config{
+		Backend: n, Logger: n.log.Named("http"), Metrics: metrics.JSON(), Prometheus: metrics.Prometheus(), Console: n.console,
+	})
 	n.warn()
 	n.stopMeasure = make(chan struct{})
 	n.wg.Go(func() { n.measure(n.stopMeasure) })
@@ -208,9 +215,10 @@ func (n *Node) Wait() error {
 func (n *Node) HTTPAddr() string { return n.httpAddr }
 
 // Shutdown stops the engine: first the HTTP API (requests under way have a
-// part of ctx's time to end), then each partition as partition.shutdown says,
-// then the listener, the disk watcher, the sides and the stores' locks. It returns when
-// all is closed or ctx ends, and may be called again.
+// part of ctx's time to end) and the console, then each partition as
+// partition.shutdown says, then the listener, the disk watcher, the sides and
+// the stores' locks. It returns when all is closed or ctx ends, and may be
+// called again.
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.stop.Do(func() {
 		n.stopErr = n.shutdown(ctx)
@@ -234,6 +242,9 @@ func (n *Node) shutdown(ctx context.Context) error {
 		}
 		cancel()
 		n.wg.Wait()
+	}
+	if n.console != nil {
+		n.console.Close()
 	}
 	var wg sync.WaitGroup
 	var mu sync.Mutex

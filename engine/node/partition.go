@@ -105,7 +105,7 @@ func (n *Node) openPartition(ctx context.Context, i int) (*partition, error) {
 	cfg, st, name := &n.cfg, n.stores[i], PartitionName(i)
 	p := &partition{
 		name: name, dir: filepath.Join(st.cfg.Path, "raft", name), log: cfg.Logger.With("partition", name),
-		stats: newStats(telemetry.Process(), name, st.id.StoreID), started: time.Now(), mux: n.mux, onFail: n.fail,
+		stats: newStats(telemetry.Process(), name, st.id.StoreID, &n.writes), started: time.Now(), mux: n.mux, onFail: n.fail,
 		machine: kv.New(), window: newWindow(), leaseTime: cfg.Timing.LeaderLeaseTimeout, limits: &n.limits,
 		handOverAfter: cfg.Timing.HandOverAfter,
 		stopCh:        make(chan struct{}), stopped: make(chan struct{}),

@@ -6,6 +6,7 @@ package node
 import (
 	"time"
 
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/console"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/telemetry"
 )
 
@@ -17,6 +18,7 @@ type partitionStats struct {
 	forward  *telemetry.Series // kv.forwarded: attempts sent to another node
 	retries  *telemetry.Series // kv.retries: attempts after the first
 	won      *telemetry.Series // kv.elected
+	writes   *console.Latency  // of all partitions, with apply
 
 	// Of the failover log. The first three are ms and measured as it happens;
 	// the others are set by measure.
@@ -37,7 +39,7 @@ type failoverGauges struct {
 	journal, budget    *telemetry.Series // .journal.bytes, .journal.budget.bytes
 }
 
-func newStats(m *telemetry.Sink, partition, store string) *partitionStats {
+func newStats(m *telemetry.Sink, partition, store string, writes *console.Latency) *partitionStats {
 	at := telemetry.Label{Name: "partition", Value: partition}
 	of := telemetry.Label{Name: "store", Value: store}
 	gauge := func(name string) *telemetry.Series { return m.Gauge("storage.wal.failover."+name, at, of) }
@@ -48,6 +50,7 @@ func newStats(m *telemetry.Sink, partition, store string) *partitionStats {
 		forward:  m.Counter("kv.forwarded", at),
 		retries:  m.Counter("kv.retries", at),
 		won:      m.Counter("kv.elected", at),
+		writes:   writes,
 		write:    m.Sample("storage.wal.failover.write_and_sync.latency", at, of),
 		primary:  m.Sample("storage.wal.fsync.latency", at, of),
 		side:     m.Sample("storage.wal.failover.side.fsync.latency", at, of),
@@ -74,6 +77,7 @@ func (s *partitionStats) SideSync(d time.Duration) { s.side.Add(ms(d)) }
 
 func (s *partitionStats) applied(d time.Duration) {
 	s.apply.Add(ms(d))
+	s.writes.Add(d)
 }
 func (s *partitionStats) forwarded() { s.forward.Add(1) }
 func (s *partitionStats) retried()   { s.retries.Add(1) }
