@@ -1,18 +1,24 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that real disks need, where their commands are
 # missing. Without root nothing is needed: the local platform uses directories.
+# With "browser", only Chromium, 330 MB, in which tests look at the console;
+# without it they are skipped.
 set -eu
 [ "$(id -u)" = 0 ] || exit 0
 PATH=$PATH:/usr/sbin:/sbin
 
 missing=()
 need() { command -v "$1" >/dev/null || missing+=("$2"); }
-need mkfs.ext4 e2fsprogs
-need mkfs.xfs xfsprogs
-need blkid util-linux
-need lsblk util-linux
-need mount mount
-need ip iproute2
+if [ "${1:-}" = browser ]; then
+  need chromium chromium
+else
+  need mkfs.ext4 e2fsprogs
+  need mkfs.xfs xfsprogs
+  need blkid util-linux
+  need lsblk util-linux
+  need mount mount
+  need ip iproute2
+fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if ! command -v apt-get >/dev/null; then
