@@ -43,8 +43,12 @@ func RestartRequired(running, inForce *Spec) []Change {
 }
 
 // needsRestart tells which attributes an engine reads only at its start. The
-// others it reads again on SIGHUP, or it never sees them.
+// others it reads again on SIGHUP, or it never sees them, or they say nothing to
+// an engine that runs: it has drained every side of earlier configurations.
 func needsRestart(attr string) bool {
+	if attr == "wal_failover.prev_path" {
+		return false
+	}
 	group, _, _ := strings.Cut(attr, ".")
 	return !slices.Contains([]string{"version", "log", "server"}, group)
 }

@@ -71,7 +71,12 @@ func TestValidate(t *testing.T) {
 		{"wal_failover.mode", func(s *Spec) { s.WALFailover.Mode = "on" }},
 		{"wal_failover.mode", func(s *Spec) { s.WALFailover.Mode, s.SideDisk = "side-disk", nil }},
 		{"wal_failover.mode", func(s *Spec) { s.WALFailover.Mode = "among-stores" }},
-		{"wal_failover.prev_path", func(s *Spec) { s.WALFailover.PrevPath = "old" }},
+		{"wal_failover.mode", func(s *Spec) {
+			s.WALFailover.Mode, s.Stores = "side-disk", append(s.Stores, StoreSpec{Path: "/data/2"})
+		}},
+		{"wal_failover.prev_path", func(s *Spec) { s.WALFailover.PrevPaths = Paths{"/older", "old"} }},
+		{"wal_failover.prev_path", func(s *Spec) { s.WALFailover.PrevPaths = Paths{"/old,er"} }},
+		{"side_disk.path", func(s *Spec) { s.WALFailover.Mode, s.SideDisk.Path = "side-disk", "/side,1" }},
 		{"log.level", func(s *Spec) { s.Log.Level = "loud" }},
 	} {
 		s := goodSpec()
@@ -115,6 +120,56 @@ func TestDiff(t *testing.T) {
 		if c.From != "" || c.Restart {
 			t.Errorf("a first spec: %+v", c)
 		}
+	}
+}
+
+// Where logs fail over to, by store, in each mode.
+func TestSides(t *testing.T) {
+	three := []StoreSpec{{Path: "/d/1"}, {Path: "/d/2"}, {Path: "/d/3"}}
+	for _, tc := range []struct {
+		mode   string
+		stores []StoreSpec
+		of     []string
+		all    []string
+	}{
+		{DisabledMode, three, []string{"", "", ""}, []string{}},
+		{SideDiskMode, three[:1], []string{"/side"}, []string{"/side"}},
+		{AmongStoresMode, three, []string{"/d/2", "/d/3", "/d/1"}, []string{"/d/1", "/d/2", "/d/3"}},
+		{AmongStoresMode, three[:2], []string{"/d/2", "/d/1"}, []string{"/d/1", "/d/2"}},
+		{AmongStoresMode, three[:1], []string{""}, []string{}}, // refused by Validate
+	} {
+		s := goodSpec()
+		s.WALFailover.Mode, s.Stores = tc.mode, tc.stores
+		of := []string{}
+		for i := range s.Stores {
+			of = append(of, s.SideOf(i))
+		}
+		if diff := cmp.Diff(tc.of, of) + cmp.Diff(tc.all, s.Sides()); diff != "" {
+			t.Errorf("%s of %d: %s", tc.mode, len(tc.stores), diff)
+		}
+	}
+}
+
+// prev_path is one path or several, and never restarts an engine that runs.
+func TestPrevPath(t *testing.T) {
+	for in, want := range map[string]Paths{`"/a"`: {"/a"}, `["/a","/b"]`: {"/a", "/b"}, `""`: nil, `null`: nil, `[]`: {}} {
+		s, err := DecodeSpec(strings.NewReader(`{"wal_failover": {"mode": "disabled", "prev_path": ` + in + `}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, s.WALFailover.PrevPaths); diff != "" {
+			t.Errorf("%s: %s", in, diff)
+		}
+	}
+	for _, in := range []string{`1`, `{}`, `[1]`} {
+		if _, err := DecodeSpec(strings.NewReader(`{"wal_failover": {"prev_path": ` + in + `}}`)); err == nil {
+			t.Errorf("%s is accepted", in)
+		}
+	}
+	a, b := goodSpec(), goodSpec()
+	b.WALFailover.PrevPaths = Paths{"/a", "/b"}
+	if diff := cmp.Diff([]Change{{"wal_failover.prev_path", "", "/a,/b", false}}, Diff(a, b)); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -4,6 +4,9 @@
 package agentapi
 
 import (
+	"encoding/json"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
@@ -89,8 +92,58 @@ type WAL struct {
 
 // WALFailover is the failover mode: side-disk | among-stores | disabled.
 type WALFailover struct {
-	Mode     string `json:"mode"`
-	PrevPath string `json:"prev_path,omitempty"`
+	Mode string `json:"mode"`
+	// PrevPaths are directories of earlier configurations that the node's logs
+	// may still be armed on. An engine drains them when it starts and uses them
+	// no more. The agent remembers them by itself: this is for a node whose
+	// records are lost. One path or a list of them.
+	PrevPaths Paths `json:"prev_path,omitempty"`
+}
+
+// Paths is a list of paths that may be written as a single one.
+type Paths []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *Paths) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil { // null, too
+		*p = nil
+		if one != "" {
+			*p = Paths{one}
+		}
+		return nil
+	}
+	var list []string
+	if err := json.Unmarshal(b, &list); err != nil {
+		return fmt.Errorf("%s is neither a path nor a list of paths", b)
+	}
+	*p = list
+	return nil
+}
+
+// SideOf is the directory that the log of the i-th store fails over to: the side
+// disk's, or that of the next store, the first after the last. Empty where it
+// fails over to none.
+func (s *Spec) SideOf(i int) string {
+	switch {
+	case s.WALFailover.Mode == SideDiskMode && s.SideDisk != nil:
+		return s.SideDisk.Path
+	case s.WALFailover.Mode == AmongStoresMode && len(s.Stores) > 1:
+		return s.Stores[(i+1)%len(s.Stores)].Path
+	}
+	return ""
+}
+
+// Sides are the directories that the logs of the node fail over to, sorted.
+func (s *Spec) Sides() []string {
+	dirs := []string{}
+	for i := range s.Stores {
+		if dir := s.SideOf(i); dir != "" {
+			dirs = append(dirs, dir)
+		}
+	}
+	slices.Sort(dirs)
+	return slices.Compact(dirs)
 }
 
 // Log is the engine's log: level is trace|debug|info|warn|error.
@@ -154,6 +207,9 @@ const (
 	EngineHeld     = "held"     // killed, but held in the kernel by a disk
 	EngineNone     = "none"     // no spec yet
 )
+
+// Secondary is what api.Failover.Active says while a log writes to its side.
+const Secondary = "secondary"
 
 // Engine is the engine's process as the agent sees it.
 type Engine struct {

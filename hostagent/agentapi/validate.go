@@ -18,10 +18,17 @@ import (
 // SpecVersion is the version of the spec's format that this package knows.
 const SpecVersion = 1
 
+// The modes of wal_failover.
+const (
+	SideDiskMode    = "side-disk"
+	AmongStoresMode = "among-stores"
+	DisabledMode    = "disabled"
+)
+
 // What the fields that name one of several things may say.
 var (
 	Backends  = []string{"wal", "boltdb"}
-	Modes     = []string{"side-disk", "among-stores", "disabled"}
+	Modes     = []string{SideDiskMode, AmongStoresMode, DisabledMode}
 	LogLevels = []string{"trace", "debug", "info", "warn", "error"}
 )
 
@@ -39,7 +46,7 @@ func (s *Spec) WithDefaults() *Spec {
 	setDefault(&d.RaftLogStore.Backend, "wal")
 	setDefault(&d.RaftLogStore.Verification.Interval, DefaultInterval)
 	setDefault(&d.RaftLogStore.WAL.SegmentSizeMB, 64)
-	setDefault(&d.WALFailover.Mode, "disabled")
+	setDefault(&d.WALFailover.Mode, DisabledMode)
 	setDefault(&d.Log.Level, "info")
 	return &d
 }
@@ -61,7 +68,7 @@ var (
 // the spec in force.
 func (s *Spec) Validate() error {
 	for _, check := range []func(*Spec) *Error{
-		(*Spec).checkIdentity, (*Spec).checkAddresses, (*Spec).checkServers, (*Spec).checkStores, (*Spec).checkLog,
+		(*Spec).checkIdentity, (*Spec).checkAddresses, (*Spec).checkServers, (*Spec).checkStores, (*Spec).checkLog, (*Spec).checkFailover,
 	} {
 		if e := check(s); e != nil {
 			return e
@@ -223,21 +230,35 @@ func (s *Spec) checkLog() *Error {
 	if l.WAL.SegmentSizeMB < 1 || l.WAL.SegmentSizeMB > 1024 {
 		return bad("raft_logstore.wal.segment_size_mb", l.WAL.SegmentSizeMB, "outside 1 to 1024", "Leave it at 64 unless you measured.")
 	}
-	f := s.WALFailover
-	if !slices.Contains(Modes, f.Mode) {
-		return oneOf("wal_failover.mode", f.Mode, Modes)
-	}
-	if f.Mode == "side-disk" && s.SideDisk == nil {
-		return bad("wal_failover.mode", f.Mode, "the spec has no side_disk", "Add side_disk, or set the mode to disabled.")
-	}
-	if f.Mode == "among-stores" && len(s.Stores) < 2 {
-		return bad("wal_failover.mode", f.Mode, "the node has one store only", "Add a store, or use side-disk with a side disk.")
-	}
-	if f.PrevPath != "" && !cleanPath(f.PrevPath) {
-		return bad("wal_failover.prev_path", f.PrevPath, "not an absolute path in its shortest form", "Write it from / on.")
-	}
 	if !slices.Contains(LogLevels, s.Log.Level) {
 		return oneOf("log.level", s.Log.Level, LogLevels)
+	}
+	return nil
+}
+
+func (s *Spec) checkFailover() *Error {
+	f := s.WALFailover
+	switch {
+	case !slices.Contains(Modes, f.Mode):
+		return oneOf("wal_failover.mode", f.Mode, Modes)
+	case f.Mode == SideDiskMode && s.SideDisk == nil:
+		return bad("wal_failover.mode", f.Mode, "there is no side disk", "Give a side disk, or set the mode to disabled.")
+	case f.Mode == SideDiskMode && len(s.Stores) > 1:
+		return bad("wal_failover.mode", f.Mode, fmt.Sprintf("the node has %d stores, and a side disk serves a node of one", len(s.Stores)),
+			"Use among-stores: each store's log fails over to the next store.")
+	case f.Mode == AmongStoresMode && len(s.Stores) < 2:
+		return bad("wal_failover.mode", f.Mode, "the node has one store only", "Add a store, or use a side disk.")
+	}
+	for _, p := range f.PrevPaths {
+		if !cleanPath(p) {
+			return bad("wal_failover.prev_path", p, "not an absolute path in its shortest form", "Write it from / on.")
+		}
+		if strings.Contains(p, ",") {
+			return bad("wal_failover.prev_path", p, "it has a comma, which separates paths", "Use a directory without one.")
+		}
+	}
+	if f.Mode == SideDiskMode && strings.Contains(s.SideDisk.Path, ",") {
+		return bad("side_disk.path", s.SideDisk.Path, "it has a comma, which separates paths", "Use a directory without one.")
 	}
 	return nil
 }

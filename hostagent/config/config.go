@@ -48,10 +48,12 @@ func (c *Config) ServerAddress() string {
 }
 
 // Hash names the configuration. What an engine takes over while it runs does
-// not count, so that a hash differs only where a restart is needed.
+// not count, nor what says nothing to one that has started, so that a hash
+// differs only where a restart is needed.
 func (c *Config) Hash() string {
 	s := *c.Spec
 	s.Log, s.ServerRules = agentapi.Log{}, agentapi.ServerRules{}
+	s.WALFailover.PrevPaths = nil
 	b, err := json.Marshal(struct {
 		Spec agentapi.Spec
 		HTTP string

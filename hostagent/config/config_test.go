@@ -135,6 +135,8 @@ func TestRefusals(t *testing.T) {
 		{"half named", base + `retry_join = ["a=127.0.0.1", "127.0.0.2"]`, "retry_join", "Name all"},
 		{"cloud", base + `retry_join = ["provider=gce tag_value=x"]`, "retry_join", "cloud auto-join is not built"},
 		{"failover", base + `wal_failover = "on"`, "wal_failover", "not known"},
+		{"a side disk for several stores", base + `stores { path = "/d/1" } stores { path = "/d/2" } wal_failover = "path=/s"`, "wal_failover", "Use among-stores"},
+		{"among one store", base + `wal_failover = "among-stores"`, "wal_failover", "Add a store"},
 		{"failover inside", base + `wal_failover = "path=/data/side"`, "wal_failover path", "inside the other"},
 		{"level", base + `log_level = "loud"`, "log_level", "not known"},
 		{"ports", base + `ports { http = 99999 }`, "ports.http", "not a port"},
@@ -158,10 +160,10 @@ func TestSpecThroughFile(t *testing.T) {
 	s := (&agentapi.Spec{
 		Cluster: agentapi.Cluster{Name: "orders", ID: "6f2d1c9e-7a53-4c1e-9a55-0f5b3d1c2e4f"}, Node: "a", BindAddress: "127.0.1.1",
 		Servers:      []agentapi.Server{{Name: "a", Address: "127.0.1.1:8300", Voter: true}, {Name: "b", Address: "127.0.1.2:8300"}},
-		Stores:       []agentapi.StoreSpec{{Path: "/data/1", Attrs: []string{"ssd", "x"}}, {Path: "/data/2"}},
+		Stores:       []agentapi.StoreSpec{{Path: "/data/2", Attrs: []string{"ssd", "x"}}},
 		SideDisk:     &agentapi.SideDisk{Path: "/side"},
 		RaftLogStore: agentapi.RaftLogStore{DisableLogCache: true, BoltDB: agentapi.BoltDB{NoFreelistSync: true}},
-		WALFailover:  agentapi.WALFailover{Mode: "side-disk", PrevPath: "/old"},
+		WALFailover:  agentapi.WALFailover{Mode: "side-disk", PrevPaths: agentapi.Paths{"/old", "/older"}},
 		ServerRules:  agentapi.ServerRules{SkipLeaveOnInterrupt: true, RejoinAfterLeave: true},
 	}).WithDefaults()
 	b, err := json.Marshal(FromSpec(s, map[string]string{"/data/2": "x"}))
@@ -183,9 +185,9 @@ func TestSpecThroughFile(t *testing.T) {
 		t.Errorf("node id %s", c.NodeID)
 	}
 	hash := c.Hash()
-	c.Log.Level = "debug"
+	c.Log.Level, c.WALFailover.PrevPaths = "debug", nil
 	if c.Hash() != hash {
-		t.Error("a key that is reloaded changes the hash")
+		t.Error("what needs no restart changes the hash")
 	}
 	c.RaftLogStore.Backend = "boltdb"
 	if c.Hash() == hash {

@@ -136,11 +136,11 @@ func FromSpec(s *agentapi.Spec, ids map[string]string) *File {
 // FailoverString is the value of the key wal_failover that means f.
 func FailoverString(f agentapi.WALFailover, side *agentapi.SideDisk) string {
 	words := []string{f.Mode}
-	if f.Mode == "side-disk" && side != nil {
+	if f.Mode == agentapi.SideDiskMode && side != nil {
 		words[0] = "path=" + side.Path
 	}
-	if f.PrevPath != "" {
-		words = append(words, "prev_path="+f.PrevPath)
+	for _, p := range f.PrevPaths {
+		words = append(words, "prev_path="+p)
 	}
 	return strings.Join(words, ",")
 }

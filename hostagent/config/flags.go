@@ -53,8 +53,11 @@ func ParseStore(value string) (Store, error) {
 	return s, nil
 }
 
-// ParseFailover reads wal_failover: among-stores | path=P[,prev_path=Q] |
-// disabled[,prev_path=Q]. The side disk is nil unless a path was given.
+// failoverGrammar is what wal_failover may say.
+const failoverGrammar = "among-stores, path=P or disabled, and behind it ,prev_path=Q for each directory that logs failed over to before"
+
+// ParseFailover reads wal_failover: among-stores | path=P | disabled, each with
+// any number of ,prev_path=Q. The side disk is nil unless a path was given.
 func ParseFailover(value string) (agentapi.WALFailover, *agentapi.SideDisk, error) {
 	var f agentapi.WALFailover
 	var side *agentapi.SideDisk
@@ -64,27 +67,24 @@ func ParseFailover(value string) (agentapi.WALFailover, *agentapi.SideDisk, erro
 	fail := func(why string) (agentapi.WALFailover, *agentapi.SideDisk, error) {
 		return agentapi.WALFailover{}, nil, &agentapi.Error{
 			What: "the failover mode is refused", Why: fmt.Sprintf("wal_failover = %q: %s", value, why),
-			Next: "Use among-stores, path=P[,prev_path=Q] or disabled[,prev_path=Q].", Field: "wal_failover",
+			Next: "Use " + failoverGrammar + ".", Field: "wal_failover",
 		}
 	}
-	first, rest, more := strings.Cut(value, ",")
-	switch key, path, _ := strings.Cut(first, "="); {
+	words := strings.Split(value, ",")
+	switch key, path, _ := strings.Cut(words[0], "="); {
 	case key == "path" && path != "":
-		f.Mode, side = "side-disk", &agentapi.SideDisk{Path: filepath.Clean(path)}
-	case first == "disabled", first == "among-stores":
-		f.Mode = first
+		f.Mode, side = agentapi.SideDiskMode, &agentapi.SideDisk{Path: filepath.Clean(path)}
+	case words[0] == agentapi.DisabledMode, words[0] == agentapi.AmongStoresMode:
+		f.Mode = words[0]
 	default:
 		return fail("not known")
 	}
-	if more {
-		key, path, _ := strings.Cut(rest, "=")
-		switch {
-		case key != "prev_path" || path == "" || strings.Contains(path, ","):
-			return fail("what follows the comma is not prev_path=Q")
-		case f.Mode == "among-stores":
-			return fail("among-stores has no prev_path")
+	for _, w := range words[1:] {
+		key, path, _ := strings.Cut(w, "=")
+		if key != "prev_path" || path == "" {
+			return fail(fmt.Sprintf("%q is not prev_path=Q", w))
 		}
-		f.PrevPath = filepath.Clean(path)
+		f.PrevPaths = append(f.PrevPaths, filepath.Clean(path))
 	}
 	return f, side, nil
 }

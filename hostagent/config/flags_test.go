@@ -51,12 +51,13 @@ func TestParseFailover(t *testing.T) {
 		f    agentapi.WALFailover
 		side string
 	}{
-		"":                        {},
-		"among-stores":            {f: agentapi.WALFailover{Mode: "among-stores"}},
-		"disabled":                {f: agentapi.WALFailover{Mode: "disabled"}},
-		"disabled,prev_path=/s":   {f: agentapi.WALFailover{Mode: "disabled", PrevPath: "/s"}},
-		"path=/s":                 {f: agentapi.WALFailover{Mode: "side-disk"}, side: "/s"},
-		"path=/s,prev_path=/old/": {f: agentapi.WALFailover{Mode: "side-disk", PrevPath: "/old"}, side: "/s"},
+		"":                                       {},
+		"among-stores":                           {f: agentapi.WALFailover{Mode: "among-stores"}},
+		"disabled":                               {f: agentapi.WALFailover{Mode: "disabled"}},
+		"disabled,prev_path=/s":                  {f: agentapi.WALFailover{Mode: "disabled", PrevPaths: agentapi.Paths{"/s"}}},
+		"path=/s":                                {f: agentapi.WALFailover{Mode: "side-disk"}, side: "/s"},
+		"path=/s,prev_path=/old/":                {f: agentapi.WALFailover{Mode: "side-disk", PrevPaths: agentapi.Paths{"/old"}}, side: "/s"},
+		"among-stores,prev_path=/s,prev_path=/t": {f: agentapi.WALFailover{Mode: "among-stores", PrevPaths: agentapi.Paths{"/s", "/t"}}},
 	} {
 		f, side, err := ParseFailover(in)
 		if err != nil {
@@ -66,11 +67,11 @@ func TestParseFailover(t *testing.T) {
 		if side != nil {
 			got = side.Path
 		}
-		if f != want.f || got != want.side {
-			t.Errorf("%s: %+v %s", in, f, got)
+		if diff := cmp.Diff(want.f, f) + cmp.Diff(want.side, got); diff != "" {
+			t.Errorf("%s: %s", in, diff)
 		}
 	}
-	for _, in := range []string{"side-disk", "path=", "path", "among-stores,prev_path=/x", "disabled,", "disabled,prev_path=", "path=/a,path=/b", "disabled,prev_path=/a,b"} {
+	for _, in := range []string{"side-disk", "path=", "path", "among-stores,path=/x", "disabled,", "disabled,prev_path=", "path=/a,path=/b", "disabled,prev_path=/a,b"} {
 		if _, _, err := ParseFailover(in); err == nil {
 			t.Errorf("%q is accepted", in)
 		}
@@ -104,7 +105,7 @@ func FuzzParseStore(f *testing.F) {
 }
 
 func FuzzParseFailover(f *testing.F) {
-	for _, s := range []string{"among-stores", "path=/s,prev_path=/t", "disabled,prev_path=/s", "disabled", "=,="} {
+	for _, s := range []string{"among-stores", "path=/s,prev_path=/t", "disabled,prev_path=/s,prev_path=/t", "disabled", "=,="} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
