@@ -169,11 +169,18 @@ func contents(path string) (id, backend string, err error) {
 	case !errors.Is(err, store.ErrNoIdentity):
 		return "", "", err
 	}
-	b, found, err := logstore.Detect(filepath.Join(path, "raft", "default"))
-	if err != nil || !found {
+	// A store keeps one partition, under its name: default, p2, p3 …
+	partitions, err := os.ReadDir(filepath.Join(path, "raft"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return id, "", err
 	}
-	return id, string(b), nil
+	for _, p := range partitions {
+		b, found, err := logstore.Detect(filepath.Join(path, "raft", p.Name()))
+		if err != nil || found {
+			return id, string(b), err
+		}
+	}
+	return id, "", nil
 }
 
 // Devices implements agentapi.Backend.

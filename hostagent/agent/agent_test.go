@@ -440,6 +440,7 @@ func TestSilentEngine(t *testing.T) {
 	if err := syscall.Kill(engine.PID, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	n.until("the engine is silent", func(st agentapi.Status) bool { return st.Engine.State == agentapi.EngineStarting }) // it may answer once more
 	began := time.Now()
 	st := n.status()
 	if d := time.Since(began); d > 3*time.Second {

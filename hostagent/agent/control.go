@@ -19,7 +19,11 @@ func (a *Agent) Start(ctx context.Context) error {
 	if err := a.sup.Start(); err != nil {
 		return err
 	}
-	return a.up(ctx, 0)
+	if err := a.up(ctx, 0); err != nil {
+		return err
+	}
+	a.forgetSides(ctx)
+	return nil
 }
 
 // Restart implements agentapi.Backend.
@@ -34,7 +38,11 @@ func (a *Agent) Restart(ctx context.Context) error {
 	if err := a.sup.Restart(); err != nil {
 		return err
 	}
-	return a.up(ctx, before)
+	if err := a.up(ctx, before); err != nil {
+		return err
+	}
+	a.forgetSides(ctx)
+	return nil
 }
 
 // Stop implements agentapi.Backend.

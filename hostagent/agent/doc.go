@@ -9,7 +9,8 @@
 //	agent.lock            locked while an agent lives: there is one per directory
 //	agent-process.json    its pid, start time and boot id
 //	spec.json             the spec in force
-//	stores.json           the id of each store that was ever made, by path
+//	stores.json           the id of each store that was ever made, by path, and the
+//	                      side directories that logs may be armed on
 //	engine.json           the engine's configuration, written from the spec
 //	wanted.json, engine-process.json, engine.log   see package supervise
 //	agent.sock            the API, unless told otherwise

@@ -138,7 +138,8 @@ func wants(spec *agentapi.Spec, stores storesRecord) []layout.Want {
 	return ws
 }
 
-// keepConverging tries again while something keeps the node from its spec.
+// keepConverging tries again while something keeps the node from its spec, and
+// forgets sides that an engine has drained.
 func (a *Agent) keepConverging(ctx context.Context) {
 	for {
 		a.apply.Lock()
@@ -149,6 +150,7 @@ func (a *Agent) keepConverging(ctx context.Context) {
 			a.convergeLocked()
 		}
 		a.apply.Unlock()
+		a.forgetSides(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -188,7 +190,7 @@ func (a *Agent) convergeLocked() []agentapi.Problem {
 		}
 	}
 	if len(problems) == 0 {
-		next := storesRecord{Format: format}
+		next := storesRecord{Format: format, Sides: mayArm(stores.Sides, spec)}
 		for i, st := range spec.Stores {
 			next.Stores = append(next.Stores, storeRecord{st.Path, ids[i]})
 		}
@@ -207,13 +209,14 @@ func (a *Agent) convergeLocked() []agentapi.Problem {
 	return problems
 }
 
-// install puts the records and the engine's configuration in place: the ids
-// before the configuration that an engine starts from.
+// install puts the records and the engine's configuration in place: the ids, and
+// the sides that logs may be armed on, before the configuration that an engine
+// starts from.
 func (a *Agent) install(spec *agentapi.Spec, stores storesRecord) error {
 	if err := atomicfile.WriteJSON(filepath.Join(a.opts.Dir, storesFile), stores); err != nil {
 		return err
 	}
-	file := config.FromSpec(spec, stores.ids())
+	file := config.FromSpec(withPrevious(spec, stores.Sides), stores.ids())
 	c, err := file.Config()
 	if err != nil {
 		return err

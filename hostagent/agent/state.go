@@ -42,6 +42,9 @@ type specRecord struct {
 type storesRecord struct {
 	Format int           `json:"format"`
 	Stores []storeRecord `json:"stores"`
+	// Sides are the side directories that the stores' logs may be armed on, see
+	// sides.go.
+	Sides []string `json:"sides,omitempty"`
 }
 
 type storeRecord struct {

@@ -55,6 +55,7 @@ func (a *Agent) Status(ctx context.Context) agentapi.Status {
 		st.Side, st.Stores = &side, st.Stores[:len(spec.Stores)]
 	}
 	problems = append(problems, more...)
+	problems = append(problems, sharedDevices(spec, &st, a.started)...)
 	for _, err := range errs {
 		switch {
 		case err == nil, errors.Is(err, os.ErrNotExist) && len(a.problemsNow()) > 0:
@@ -118,6 +119,7 @@ func (a *Agent) engine(ctx context.Context, spec *agentapi.Spec, hash string) (a
 			fmt.Errorf("it is node %q of cluster %s", stores.Node, stores.ClusterID), "Stop it, or give this node another address or port."))
 	case err == nil:
 		e.State, e.Stores, e.Version, e.HTTPAddress = agentapi.EngineRunning, stores, stores.Version, address
+		problems = append(problems, failoverProblems(stores)...)
 	}
 	return e, problems
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/store"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 )
@@ -90,5 +92,35 @@ func TestApply(t *testing.T) {
 	side := Want{Field: "side_disk", Path: filepath.Join(dir, "side"), Device: "/dev/null"}
 	if _, err := Apply(side); err == nil || !strings.Contains(err.Error(), "not a block device") {
 		t.Errorf("a character device: %v", err)
+	}
+}
+
+// A log must not fail over to its own device; what is not known is not said.
+func TestSharedDevices(t *testing.T) {
+	disks := map[string][2]string{
+		"/d/1": {"/dev/sda", "8:0"}, "/d/2": {"/dev/sdb", "8:16"}, "/d/3": {"/dev/sda", "8:0"},
+		"/side": {"/dev/sda", "8:0"}, "/other": {"/dev/sdc", "8:32"}, "/o/1": {"", "0:42"}, "/o/side": {"", "0:42"},
+	}
+	device := func(path string) (name, number string) { return disks[path][0], disks[path][1] }
+	for _, tc := range []struct {
+		mode, side string
+		stores     []string
+		want       []Shared
+	}{
+		{"disabled", "/side", []string{"/d/1"}, nil},
+		{"side-disk", "/side", []string{"/d/1"}, []Shared{{"/d/1", "/side", "/dev/sda"}}},
+		{"side-disk", "/other", []string{"/d/1"}, nil},
+		{"side-disk", "/unknown", []string{"/not/known"}, nil},
+		{"side-disk", "/o/side", []string{"/o/1"}, []Shared{{"/o/1", "/o/side", "0:42"}}},
+		{"among-stores", "", []string{"/d/1", "/d/2"}, nil},
+		{"among-stores", "", []string{"/d/1", "/d/2", "/d/3"}, []Shared{{"/d/3", "/d/1", "/dev/sda"}}}, // the first after the last
+	} {
+		s := &agentapi.Spec{WALFailover: agentapi.WALFailover{Mode: tc.mode}, SideDisk: &agentapi.SideDisk{Path: tc.side}}
+		for _, path := range tc.stores {
+			s.Stores = append(s.Stores, agentapi.StoreSpec{Path: path})
+		}
+		if diff := cmp.Diff(tc.want, SharedDevices(s, device)); diff != "" {
+			t.Errorf("%s %v: %s", tc.mode, tc.stores, diff)
+		}
 	}
 }
