@@ -50,7 +50,7 @@ Keys:
   stores [{ path, attrs }] or data_dir
   raft_logstore { backend = "wal"|"boltdb", disable_log_cache,
     verification { enabled, interval }, boltdb { no_freelist_sync }, wal { segment_size_mb } }
-  wal_failover = "among-stores" | "path=P[,prev_path=Q]" | "disabled[,prev_path=Q]"
+  wal_failover = "among-stores" | "path=P" | "disabled", each with any number of ",prev_path=Q"
   log_level, leave_on_terminate, skip_leave_on_interrupt, rejoin_after_leave
 
 SIGHUP reads the files again and takes over log_level and the rules for leaving;
@@ -182,9 +182,15 @@ func warnNotBuilt(env *Env, log hclog.Logger, c *config.Config) {
 	}
 }
 
-// identify makes the stores that are empty and that nobody gave an id. The
-// agent gives ids: below it, an empty directory is a disk that is not mounted.
+// identify makes the stores that are empty and that nobody gave an id, and their
+// side. The agent gives ids: below it, an empty directory is a disk that is not
+// mounted.
 func identify(c *config.Config, log hclog.Logger) error {
+	if c.SideDisk != nil && len(c.StoreIDs) == 0 {
+		if err := os.MkdirAll(c.SideDisk.Path, 0o700); err != nil {
+			return err
+		}
+	}
 	for _, s := range c.Stores {
 		if c.StoreIDs[s.Path] != "" {
 			continue
@@ -229,16 +235,13 @@ func nodeConfig(c *config.Config, version string, log hclog.Logger) node.Config 
 			SegmentSizeMB: c.RaftLogStore.WAL.SegmentSizeMB, NoFreelistSync: c.RaftLogStore.BoltDB.NoFreelistSync,
 			Verification: node.Verification{Enabled: c.RaftLogStore.Verification.Enabled},
 		},
-		Failover:   node.Failover{Mode: c.WALFailover.Mode},
+		Failover:   node.Failover{Mode: c.WALFailover.Mode, PrevPaths: c.WALFailover.PrevPaths},
 		ConfigHash: c.Hash(), Version: version, Logger: log,
 	}
 	// Validate parsed it already.
 	n.LogStore.Verification.Interval, _ = time.ParseDuration(c.RaftLogStore.Verification.Interval)
 	if c.SideDisk != nil && c.WALFailover.Mode == node.FailoverSideDisk {
 		n.Failover.Path = c.SideDisk.Path
-	}
-	if p := c.WALFailover.PrevPath; p != "" {
-		n.Failover.PrevPaths = []string{p}
 	}
 	for _, s := range c.Stores {
 		n.Stores = append(n.Stores, node.Store{Path: s.Path, ID: c.StoreIDs[s.Path], Attrs: s.Attrs})

@@ -30,12 +30,18 @@ them: --join=a=127.0.0.1:8300,b=127.0.0.2:8300.
   $ holdfast start --store=path=/data/1,attrs=ssd --listen-addr=127.0.0.1:8300 \
       --http-addr=127.0.0.1:8500 --join=127.0.0.1:8300,127.0.0.2:8300,127.0.0.3:8300
   $ holdfast start --store=path=/data/1 --wal-failover=path=/side
+  $ holdfast start --store=path=/data/1 --wal-failover=disabled,prev_path=/side
+  $ holdfast start --store=path=/data/1,attrs=ssd --store=path=/data/2 --wal-failover=among-stores
+
+Each store keeps a partition of its own: default on the first, then p2, p3 … A log that
+failed over to a directory which is not in use any more is drained from there first, if
+prev_path names it; stores need not be named.
 
 Environment: HOLDFAST_WAL_FAILOVER is --wal-failover where that is not given.`,
 	make: func(env *Env, flags *flag.FlagSet) func(context.Context, []string) error {
 		s := &start{env: env}
 		flags.Var(&s.stores, "store", "a `store`, path=P[,attrs=A:B]; may be repeated")
-		flags.StringVar(&s.failover, "wal-failover", "", "`mode`: among-stores | path=P[,prev_path=Q] | disabled[,prev_path=Q]")
+		flags.StringVar(&s.failover, "wal-failover", "", "`mode`: among-stores | path=P | disabled, each with any number of ,prev_path=Q")
 		flags.Var(&s.join, "join", "the `servers`, host:port with commas; may be repeated")
 		flags.StringVar(&s.listen, "listen-addr", "", "`address` of the server RPC (default 127.0.0.1:8300)")
 		flags.StringVar(&s.advertise, "advertise-addr", "", "`address` by which the other servers reach it (default --listen-addr)")
@@ -43,7 +49,7 @@ Environment: HOLDFAST_WAL_FAILOVER is --wal-failover where that is not given.`,
 		flags.StringVar(&s.cluster, "cluster-name", "", "`name` of the cluster (default holdfast)")
 		flags.StringVar(&s.level, "log-level", "", "`level` of the log: trace, debug, info, warn or error")
 		flags.StringVar(&s.cache, "cache", "", "accepted and without meaning: all keys are in memory anyway")
-		flags.StringVar(&s.locality, "locality", "", "not built yet")
+		flags.StringVar(&s.locality, "locality", "", "accepted and without effect yet")
 		flags.StringVar(&s.certs, "certs-dir", "", "not built yet")
 		flags.StringVar(&s.logs, "log-config-file", "", "not built yet")
 		flags.BoolVar(&s.insecure, "insecure", false, "accepted: there is no TLS yet, and an engine listens on loopback only")
@@ -79,6 +85,9 @@ func (s *start) load() (*config.Config, error) {
 	if s.cache != "" {
 		c.Warnings = append(c.Warnings, "--cache has no meaning here: all keys are in memory")
 	}
+	if s.locality != "" {
+		c.Warnings = append(c.Warnings, "--locality="+s.locality+" has no effect yet: nothing is placed by locality")
+	}
 	if len(s.join) == 0 {
 		c.Warnings = append(c.Warnings, "there is no --join: this is a cluster of one server")
 	}
@@ -88,7 +97,6 @@ func (s *start) load() (*config.Config, error) {
 // file turns the flags into the keys of a configuration.
 func (s *start) file() (*config.File, error) {
 	for _, f := range []struct{ name, value, why string }{
-		{"locality", s.locality, "localities"},
 		{"certs-dir", s.certs, "TLS"},
 		{"log-config-file", s.logs, "logs to files and remote sinks"},
 	} {
@@ -99,9 +107,13 @@ func (s *start) file() (*config.File, error) {
 	if len(s.stores) == 0 {
 		return nil, usage("--store is needed: --store=path=/data/1")
 	}
+	failover, err := absoluteFailover(cmp.Or(s.failover, s.env.Getenv("HOLDFAST_WAL_FAILOVER")))
+	if err != nil {
+		return nil, err
+	}
 	f := &config.File{
 		Cluster:     config.Cluster{Name: s.cluster},
-		WALFailover: cmp.Or(s.failover, s.env.Getenv("HOLDFAST_WAL_FAILOVER")),
+		WALFailover: failover,
 		LogLevel:    s.level,
 	}
 	for _, v := range s.stores {
@@ -121,7 +133,6 @@ func (s *start) file() (*config.File, error) {
 			}
 		}
 	}
-	var err error
 	if f.BindAddr, f.Ports.Server, err = hostPort("listen-addr", s.listen); err != nil {
 		return nil, err
 	}
@@ -137,6 +148,25 @@ func (s *start) file() (*config.File, error) {
 	}
 	f.AdvertiseAddr = host
 	return f, nil
+}
+
+// absoluteFailover makes the paths of --wal-failover absolute, as those of --store.
+func absoluteFailover(value string) (string, error) {
+	f, side, err := config.ParseFailover(value)
+	if err != nil {
+		return "", err
+	}
+	if side != nil {
+		if side.Path, err = filepath.Abs(side.Path); err != nil {
+			return "", err
+		}
+	}
+	for i := range f.PrevPaths {
+		if f.PrevPaths[i], err = filepath.Abs(f.PrevPaths[i]); err != nil {
+			return "", err
+		}
+	}
+	return config.FailoverString(f, side), nil
 }
 
 // hostPort splits host[:port]; what is left out is zero.

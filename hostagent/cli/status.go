@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 )
 
 // nodeBound is how long one node may take to answer for the status.
@@ -206,19 +207,37 @@ func printStatus(out io.Writer, nodes []nodeStatus) error {
 			if s.ConfiguredBackend != s.EffectiveBackend {
 				backend += " (configured " + s.ConfiguredBackend + ")"
 			}
-			failover := s.Failover.Mode
-			if s.Failover.Active != "" && s.Failover.Mode != "disabled" {
-				failover += ", on " + s.Failover.Active
-			}
 			for _, p := range s.Partitions {
 				state := strings.ToLower(p.State)
 				if p.Error != "" {
 					state += " (" + p.Error + ")"
 				}
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", n.Name, n.Address, s.Path, orDash(s.Device),
-					orDash(backend), orDash(failover), p.Name, state, orDash(p.Leader), p.Term, p.Index, p.Keys)
+					orDash(backend), orDash(failoverCell(s.Failover)), p.Name, state, orDash(p.Leader), p.Term, p.Index, p.Keys)
 			}
 		}
 	}
 	return w.Flush()
+}
+
+// failoverCell says which directory a log writes to: its mode alone while that is
+// the store's, and what keeps it from another where something does.
+func failoverCell(f api.Failover) string {
+	if f.Mode == "" || f.Mode == agentapi.DisabledMode {
+		return f.Mode
+	}
+	i := slices.IndexFunc(f.Sides, func(s api.Side) bool { return s.Armed })
+	switch {
+	case f.Active == agentapi.Secondary && i >= 0:
+		return f.Mode + ": writes to " + f.Sides[i].Path
+	case f.Active == agentapi.Secondary:
+		return f.Mode + ": writes to its side"
+	case f.Off != "":
+		return f.Mode + ": off (" + f.Off + ")"
+	case i < 0:
+		return f.Mode + ": not armed"
+	case !f.Sides[i].Healthy:
+		return f.Mode + ": the side does not answer"
+	}
+	return f.Mode + ": on primary"
 }
