@@ -72,16 +72,22 @@ func (ns Nodes) Settings(ctx context.Context, p platform.Platform) (map[string]s
 	return set, nil
 }
 
-// Linearizable reads through a majority and says why it could not.
+// Linearizable reads through a majority of each partition and says why it could
+// not.
 func (ns Nodes) Linearizable(ctx context.Context, p platform.Platform) error {
 	c, err := ns.Client(p)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	_, err = c.GetValue(ctx, "holdfast/ready", api.Read{Consistency: api.Consistent})
-	if errors.Is(err, api.ErrNotFound) {
-		return nil
+	for _, name := range ns.Partitions() {
+		read := api.Read{Consistency: api.Consistent}
+		if name != DefaultPartition {
+			read.Partition = name
+		}
+		if _, err = c.GetValue(ctx, "holdfast/ready", read); err != nil && !errors.Is(err, api.ErrNotFound) {
+			return fmt.Errorf("partition %s: %w", name, err)
+		}
 	}
-	return err
+	return nil
 }

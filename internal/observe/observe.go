@@ -44,23 +44,42 @@ func (n Node) EngineRunning() bool {
 
 // Partition is the named partition as the node's engine sees it.
 func (n Node) Partition(name string) (api.Partition, bool) {
-	if n.Status.Engine.Stores == nil {
-		return api.Partition{}, false
-	}
-	for _, s := range n.Status.Engine.Stores.Stores {
-		for _, p := range s.Partitions {
-			if p.Name == name {
-				return p, true
-			}
+	for _, p := range n.Partitions() {
+		if p.Name == name {
+			return p, true
 		}
 	}
 	return api.Partition{}, false
 }
 
-// Leads tells whether the node's engine says that it leads the default partition.
-func (n Node) Leads() bool {
-	p, ok := n.Partition(DefaultPartition)
+// Partitions are all partitions as the node's engine sees them.
+func (n Node) Partitions() []api.Partition {
+	var all []api.Partition
+	if n.Status.Engine.Stores != nil {
+		for _, s := range n.Status.Engine.Stores.Stores {
+			all = append(all, s.Partitions...)
+		}
+	}
+	return all
+}
+
+// leads tells whether the node's engine says that it leads the named partition.
+func (n Node) leads(partition string) bool {
+	p, ok := n.Partition(partition)
 	return ok && n.EngineRunning() && p.State == "Leader"
+}
+
+// OnSecondary are the stores of the node whose log writes to its side.
+func (n Node) OnSecondary() []string {
+	stores := []string{}
+	if n.Status.Engine.Stores != nil {
+		for _, s := range n.Status.Engine.Stores.Stores {
+			if s.Failover.Active == agentapi.Secondary {
+				stores = append(stores, s.Path)
+			}
+		}
+	}
+	return stores
 }
 
 // Nodes are the nodes of a cluster by name.
@@ -96,14 +115,30 @@ func (ns Nodes) Names() []string { return slices.Sorted(maps.Keys(ns)) }
 
 // Leader names the node that leads the default partition in the newest term,
 // empty where none says so.
-func (ns Nodes) Leader() string {
+func (ns Nodes) Leader() string { return ns.LeaderOf(DefaultPartition) }
+
+// LeaderOf is Leader of any partition.
+func (ns Nodes) LeaderOf(partition string) string {
 	leader, term := "", uint64(0)
 	for _, name := range ns.Names() {
-		if p, ok := ns[name].Partition(DefaultPartition); ok && ns[name].Leads() && (leader == "" || p.Term > term) {
+		if p, ok := ns[name].Partition(partition); ok && ns[name].leads(partition) && (leader == "" || p.Term > term) {
 			leader, term = name, p.Term
 		}
 	}
 	return leader
+}
+
+// Partitions names every partition that an engine tells of, in order; the
+// default one is always among them.
+func (ns Nodes) Partitions() []string {
+	names := []string{DefaultPartition}
+	for _, n := range ns {
+		for _, p := range n.Partitions() {
+			names = append(names, p.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // Ready names the nodes whose agent answers and whose engine runs.

@@ -39,9 +39,9 @@ func (s *simulated) Observe(context.Context) ([]Node, error) {
 			delete(s.until, n.Name)
 		}
 	}
-	if !slices.ContainsFunc(s.nodes, func(n Node) bool { return n.Leader }) {
+	if !slices.ContainsFunc(s.nodes, func(n Node) bool { return n.leads() > 0 }) {
 		if i := slices.IndexFunc(s.nodes, func(n Node) bool { return n.Voter && n.Running }); i >= 0 {
-			s.nodes[i].Leader = true
+			s.nodes[i].Partitions = leads
 		}
 	}
 	return slices.Clone(s.nodes), nil
@@ -52,7 +52,7 @@ func (s *simulated) Restart(_ context.Context, name string) error {
 		return s.refuses
 	}
 	i := slices.IndexFunc(s.nodes, func(n Node) bool { return n.Name == name })
-	s.nodes[i].Running, s.nodes[i].Leader = false, false
+	s.nodes[i].Running, s.nodes[i].Partitions = false, follows
 	s.until[name] = time.Now().Add(s.back)
 	s.done = append(s.done, name)
 	voters, run := 0, 0
@@ -70,12 +70,15 @@ func (s *simulated) Restart(_ context.Context, name string) error {
 	return nil
 }
 
+// The one partition of these clusters, on its leader and on the others.
+var leads, follows = []Partition{{Name: "default", Leader: true}}, []Partition{{Name: "default"}}
+
 func cluster(t *testing.T) *simulated {
 	return &simulated{t: t, back: 2 * time.Second, until: map[string]time.Time{}, nodes: []Node{
-		{Name: "a", Voter: true, Running: true, Leader: true, Restart: []string{"x"}},
-		{Name: "b", Voter: true, Running: true, Restart: []string{"x"}},
-		{Name: "c", Voter: true, Running: true, Restart: []string{"x"}},
-		{Name: "d", Running: true, Restart: []string{"x"}},
+		{Name: "a", Voter: true, Running: true, Partitions: leads, Restart: []string{"x"}},
+		{Name: "b", Voter: true, Running: true, Partitions: follows, Restart: []string{"x"}},
+		{Name: "c", Voter: true, Running: true, Partitions: follows, Restart: []string{"x"}},
+		{Name: "d", Running: true, Partitions: follows, Restart: []string{"x"}},
 	}}
 }
 

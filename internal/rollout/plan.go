@@ -11,16 +11,41 @@ import (
 
 // Node is what a rollout has to know of one node.
 type Node struct {
-	Name   string
-	Voter  bool
-	Leader bool
+	Name  string
+	Voter bool
 	// Running: the engine's process is there and its API answers.
 	Running bool
+	// Partitions are the raft groups that the engine tells of, one per store.
+	Partitions []Partition
+	// Restart lists why the engine has to restart: "ports.http: 8501 → 8500".
+	Restart []string
+}
+
+// Partition is one raft group as a node's engine sees it.
+type Partition struct {
+	Name   string
+	Leader bool
 	// Applied is the index of the last raft entry that the engine applied, and
 	// Commit the last that it knows to be committed.
 	Applied, Commit uint64
-	// Restart lists why the engine has to restart: "ports.http: 8501 → 8500".
-	Restart []string
+}
+
+func (n Node) partition(name string) Partition {
+	if i := slices.IndexFunc(n.Partitions, func(p Partition) bool { return p.Name == name }); i >= 0 {
+		return n.Partitions[i]
+	}
+	return Partition{Name: name}
+}
+
+// leads is how many partitions the node leads.
+func (n Node) leads() int {
+	led := 0
+	for _, p := range n.Partitions {
+		if p.Leader {
+			led++
+		}
+	}
+	return led
 }
 
 // Step is the restart of one node's engine.
@@ -34,7 +59,7 @@ func (s Step) String() string {
 }
 
 // Plan orders the restarts that the nodes need: those that do not vote, then
-// followers, then the leader, by name within each.
+// followers, then leaders, who leads fewer partitions first, by name within each.
 func Plan(nodes []Node) []Step {
 	nodes = slices.Clone(nodes)
 	slices.SortFunc(nodes, func(a, b Node) int {
@@ -53,14 +78,10 @@ func Plan(nodes []Node) []Step {
 }
 
 func rank(n Node) int {
-	switch {
-	case n.Leader:
-		return 2
-	case n.Voter:
-		return 1
-	default:
+	if !n.Voter {
 		return 0
 	}
+	return 1 + n.leads()
 }
 
 // lag is how many entries a node may be behind and still count as caught up:
@@ -71,28 +92,53 @@ const lag = 256
 // it may. A cluster of one or two voters stops writing while one restarts, which
 // cannot be helped; with three or more, the others have to carry on.
 func gate(nodes []Node, name string) string {
-	commit, leader := uint64(0), false
-	voters := 0
 	for _, n := range nodes {
-		commit = max(commit, n.Commit)
-		leader = leader || n.Leader
-		if n.Voter {
-			voters++
+		if n.Voter && n.Name != name && !n.Running {
+			return fmt.Sprintf("voter %s does not run", n.Name)
 		}
+	}
+	partitions := partitionNames(nodes)
+	if len(partitions) == 0 {
+		return "the cluster has no leader"
+	}
+	for _, p := range partitions {
+		if why := gatePartition(nodes, name, p); why != "" {
+			if len(partitions) > 1 {
+				why += " in the partition " + p
+			}
+			return why
+		}
+	}
+	return ""
+}
+
+// gatePartition is gate for one partition of nodes that run.
+func gatePartition(nodes []Node, name, partition string) string {
+	commit, leader := uint64(0), false
+	for _, n := range nodes {
+		p := n.partition(partition)
+		commit, leader = max(commit, p.Commit), leader || p.Leader
 	}
 	if !leader {
 		return "the cluster has no leader"
 	}
 	for _, n := range nodes {
-		switch {
-		case !n.Voter || n.Name == name:
-		case !n.Running:
-			return fmt.Sprintf("voter %s does not run", n.Name)
-		case n.Applied+lag < commit:
-			return fmt.Sprintf("voter %s is %d entries behind", n.Name, commit-n.Applied)
+		if applied := n.partition(partition).Applied; n.Voter && n.Name != name && applied+lag < commit {
+			return fmt.Sprintf("voter %s is %d entries behind", n.Name, commit-applied)
 		}
 	}
 	return ""
+}
+
+func partitionNames(nodes []Node) []string {
+	var names []string
+	for _, n := range nodes {
+		for _, p := range n.Partitions {
+			names = append(names, p.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // after returns why the named node does not count as back yet, empty where it does.

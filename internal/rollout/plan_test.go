@@ -17,6 +17,9 @@ import (
 //
 //	NAME [leader] [nonvoter] [down] [applied=N] [commit=N] [restart=ATTRIBUTE]…
 //
+// leader, applied and commit are of the partition default, p2:leader and so on of p2,
+// which a node has only where it is named.
+//
 // Commands: plan; gate node=NAME; after node=NAME.
 func TestPlan(t *testing.T) {
 	datadriven.RunTest(t, "testdata/plan", func(t *testing.T, d *datadriven.TestData) string {
@@ -52,9 +55,16 @@ func parseNodes(t *testing.T, d *datadriven.TestData) []Node {
 	var nodes []Node
 	for line := range strings.Lines(d.Input) {
 		words := strings.Fields(line)
-		n := Node{Name: words[0], Voter: true, Running: true}
+		n := Node{Name: words[0], Voter: true, Running: true, Partitions: []Partition{{Name: "default"}}}
 		for _, w := range words[1:] {
 			name, value, _ := strings.Cut(w, "=")
+			p := &n.Partitions[0]
+			if rest, ok := strings.CutPrefix(name, "p2:"); ok {
+				if name = rest; len(n.Partitions) == 1 {
+					n.Partitions = append(n.Partitions, Partition{Name: "p2"})
+				}
+				p = &n.Partitions[1]
+			}
 			number := func() uint64 {
 				v, err := strconv.ParseUint(value, 10, 64)
 				if err != nil {
@@ -64,15 +74,15 @@ func parseNodes(t *testing.T, d *datadriven.TestData) []Node {
 			}
 			switch name {
 			case "leader":
-				n.Leader = true
+				p.Leader = true
 			case "nonvoter":
 				n.Voter = false
 			case "down":
 				n.Running = false
 			case "applied":
-				n.Applied = number()
+				p.Applied = number()
 			case "commit":
-				n.Commit = number()
+				p.Commit = number()
 			case "restart":
 				n.Restart = append(n.Restart, value)
 			default:

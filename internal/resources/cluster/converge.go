@@ -159,8 +159,14 @@ func notReady(nodes observe.Nodes) error {
 			return fmt.Errorf("node %s: the engine is %s", name, n.Status.Engine.State)
 		}
 	}
-	if nodes.Leader() == "" {
-		return errors.New("the cluster has no leader yet")
+	for _, p := range nodes.Partitions() {
+		switch {
+		case nodes.LeaderOf(p) != "":
+		case p == observe.DefaultPartition:
+			return errors.New("the cluster has no leader yet")
+		default:
+			return fmt.Errorf("the partition %s has no leader yet", p)
+		}
 	}
 	return nil
 }
@@ -199,16 +205,23 @@ func (w *work) Restart(ctx context.Context, node string) error {
 }
 
 func (w *work) rolloutNodes(nodes observe.Nodes) []rollout.Node {
-	leader := nodes.Leader()
+	leaders := map[string]string{}
+	for _, p := range nodes.Partitions() {
+		leaders[p] = nodes.LeaderOf(p)
+	}
 	var all []rollout.Node
 	for _, name := range nodes.Names() {
 		n := nodes[name]
-		part, _ := n.Partition(observe.DefaultPartition)
-		all = append(all, rollout.Node{
-			Name: name, Voter: w.want.nodes[name].voter, Leader: name == leader, Running: n.EngineRunning(),
-			Applied: part.AppliedIndex, Commit: part.CommitIndex,
+		node := rollout.Node{
+			Name: name, Voter: w.want.nodes[name].voter, Running: n.EngineRunning(),
 			Restart: changes(n.Status.Engine.RestartRequired),
-		})
+		}
+		for _, p := range n.Partitions() {
+			node.Partitions = append(node.Partitions, rollout.Partition{
+				Name: p.Name, Leader: name == leaders[p.Name], Applied: p.AppliedIndex, Commit: p.CommitIndex,
+			})
+		}
+		all = append(all, node)
 	}
 	return all
 }
