@@ -36,7 +36,9 @@ type model struct {
 	Name      types.String     `tfsdk:"name"`
 	ID        types.String     `tfsdk:"id"`
 	Leader    types.String     `tfsdk:"leader"`
-	Nodes     map[string]node  `tfsdk:"nodes"`
+	// OnSecondary are the nodes with a disk that hangs, in order.
+	OnSecondary []string        `tfsdk:"on_secondary"`
+	Nodes       map[string]node `tfsdk:"nodes"`
 }
 
 type node struct {
@@ -54,6 +56,7 @@ type node struct {
 	CommitIndex   int64    `tfsdk:"commit_index"`
 	AppliedIndex  int64    `tfsdk:"applied_index"`
 	Keys          int64    `tfsdk:"keys"`
+	OnSecondary   []string `tfsdk:"on_secondary"`
 	Problems      []string `tfsdk:"problems"`
 }
 
@@ -79,6 +82,8 @@ func (d *DataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 			"name":       text("Name of the cluster."),
 			"id":         text("UUID of the cluster."),
 			"leader":     text("Name of the node that leads the partition `default`; empty where none does."),
+			"on_secondary": schema.ListAttribute{ElementType: types.StringType, Computed: true,
+				MarkdownDescription: "Names, in order, of the nodes of which a log writes to its side because its disk hangs. Empty when all disks are well."},
 			"nodes": schema.MapNestedAttribute{
 				Computed: true, MarkdownDescription: "The nodes by name.",
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
@@ -96,6 +101,7 @@ func (d *DataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 					"commit_index":    number("Last raft entry that the node knows to be committed."),
 					"applied_index":   number("Last raft entry that the node has applied."),
 					"keys":            number("Keys in the partition `default` as the node has them."),
+					"on_secondary":    schema.ListAttribute{ElementType: types.StringType, Computed: true, MarkdownDescription: "Directories of the stores whose log writes to its side because the store's disk hangs. `holdfast_stores` says more."},
 					"problems":        schema.ListAttribute{ElementType: types.StringType, Computed: true, MarkdownDescription: "What fails on the node, newest last. Empty on a healthy one."},
 				}},
 			},
@@ -127,22 +133,25 @@ func (d *DataSource) Read(ctx context.Context, req datasource.ReadRequest, resp 
 	}
 	nodes := c.Nodes(ctx)
 	m.Name, m.ID, m.Leader = types.StringValue(c.Name), types.StringValue(c.ID), types.StringValue(nodes.Leader())
-	m.Nodes = map[string]node{}
-	for name, n := range nodes {
-		m.Nodes[name] = describe(n, c.Machines[name])
+	m.Nodes, m.OnSecondary = map[string]node{}, []string{}
+	for _, name := range nodes.Names() {
+		m.Nodes[name] = describe(nodes[name], c.Machines[name])
+		if len(m.Nodes[name].OnSecondary) > 0 {
+			m.OnSecondary = append(m.OnSecondary, name)
+		}
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 }
 
 func describe(n observe.Node, machine platform.Machine) node {
 	if !n.Reachable() {
-		return node{Agent: "unreachable", Engine: "unknown", Address: machine.Address, Problems: []string{n.Err.Error()}}
+		return node{Agent: "unreachable", Engine: "unknown", Address: machine.Address, OnSecondary: []string{}, Problems: []string{n.Err.Error()}}
 	}
 	st := n.Status
 	d := node{
 		Agent: "running", AgentVersion: st.Agent.Version,
 		Engine: st.Engine.State, EngineVersion: st.Engine.Version, Restarts: int64(st.Engine.Restarts), LastExit: st.Engine.LastExit,
-		Address: machine.Address, HTTPAddress: st.Engine.HTTPAddress, Problems: []string{},
+		Address: machine.Address, HTTPAddress: st.Engine.HTTPAddress, OnSecondary: n.OnSecondary(), Problems: []string{},
 	}
 	if st.Spec != nil {
 		d.Address = net.JoinHostPort(st.Spec.BindAddress, strconv.Itoa(st.Spec.Ports.Server))

@@ -9,6 +9,7 @@ package stores
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -63,17 +64,38 @@ type partition struct {
 }
 
 type failover struct {
-	Mode   string `tfsdk:"mode"`
-	Active string `tfsdk:"active"`
-	Sides  []side `tfsdk:"sides"`
+	Mode                string      `tfsdk:"mode"`
+	Active              string      `tfsdk:"active"`
+	Off                 string      `tfsdk:"off"`
+	Sides               []side      `tfsdk:"sides"`
+	SwitchCount         int64       `tfsdk:"switch_count"`
+	HedgeCount          int64       `tfsdk:"hedge_count"`
+	PrimaryDurationNS   int64       `tfsdk:"primary_duration_ns"`
+	SecondaryDurationNS int64       `tfsdk:"secondary_duration_ns"`
+	HedgeNS             int64       `tfsdk:"hedge_ns"`
+	LastSwitch          *lastSwitch `tfsdk:"last_switch"`
+	Replayed            int64       `tfsdk:"replayed"`
+	Pending             int64       `tfsdk:"pending"`
+	PendingBytes        int64       `tfsdk:"pending_bytes"`
+	HungNS              int64       `tfsdk:"hung_ns"`
+	PrimaryError        string      `tfsdk:"primary_error"`
+}
+
+type lastSwitch struct {
+	At     string `tfsdk:"at"`
+	Reason string `tfsdk:"reason"`
 }
 
 type side struct {
-	Path      string `tfsdk:"path"`
-	Device    string `tfsdk:"device"`
-	Healthy   bool   `tfsdk:"healthy"`
-	Armed     bool   `tfsdk:"armed"`
-	FreeBytes int64  `tfsdk:"free_bytes"`
+	Path         string `tfsdk:"path"`
+	Device       string `tfsdk:"device"`
+	Healthy      bool   `tfsdk:"healthy"`
+	Armed        bool   `tfsdk:"armed"`
+	FreeBytes    int64  `tfsdk:"free_bytes"`
+	JournalBytes int64  `tfsdk:"journal_bytes"`
+	BudgetBytes  int64  `tfsdk:"budget_bytes"`
+	Alarm        bool   `tfsdk:"alarm"`
+	Error        string `tfsdk:"error"`
 }
 
 // Metadata implements datasource.DataSource.
@@ -127,7 +149,7 @@ func describe(node string, s api.Store) store {
 		Node: node, ID: s.ID, Path: s.Path, Mountpoint: s.Mountpoint, Device: s.Device, MajMin: s.MajMin,
 		SizeBytes: s.SizeBytes, FreeBytes: s.FreeBytes, Attrs: append([]string{}, s.Attrs...),
 		ConfiguredBackend: s.ConfiguredBackend, EffectiveBackend: s.EffectiveBackend,
-		Partitions: []partition{}, Failover: failover{Mode: s.Failover.Mode, Active: s.Failover.Active, Sides: []side{}},
+		Partitions: []partition{}, Failover: describeFailover(s.Failover),
 	}
 	for _, p := range s.Partitions {
 		d.Partitions = append(d.Partitions, partition{
@@ -136,8 +158,22 @@ func describe(node string, s api.Store) store {
 			Index: int64(p.Index), Keys: p.Keys, LastContactMS: p.LastContactMS, Error: p.Error,
 		})
 	}
-	for _, f := range s.Failover.Sides {
-		d.Failover.Sides = append(d.Failover.Sides, side{Path: f.Path, Device: f.Device, Healthy: f.Healthy, Armed: f.Armed, FreeBytes: f.FreeBytes})
+	return d
+}
+
+func describeFailover(f api.Failover) failover {
+	d := failover{
+		Mode: f.Mode, Active: f.Active, Off: f.Off, Sides: []side{},
+		SwitchCount: int64(f.SwitchCount), HedgeCount: int64(f.HedgeCount),
+		PrimaryDurationNS: f.PrimaryDurationNS, SecondaryDurationNS: f.SecondaryDurationNS, HedgeNS: f.HedgeNS,
+		Replayed: int64(f.Replayed), Pending: int64(f.Pending), PendingBytes: f.PendingBytes,
+		HungNS: f.HungNS, PrimaryError: f.PrimaryError,
+	}
+	if s := f.LastSwitch; s != nil {
+		d.LastSwitch = &lastSwitch{At: s.At.Format(time.RFC3339Nano), Reason: s.Reason}
+	}
+	for _, s := range f.Sides {
+		d.Sides = append(d.Sides, side(s))
 	}
 	return d
 }

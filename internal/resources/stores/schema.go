@@ -62,19 +62,42 @@ func (d *DataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 					"last_contact_ms": number("Milliseconds since the leader was last heard; 0 on the leader, -1 where none ever was."),
 					"error":           text("First background failure of the group; empty when well."),
 				}),
-				"failover": schema.SingleNestedAttribute{Computed: true, MarkdownDescription: "The store's failover log.",
-					Attributes: map[string]schema.Attribute{
-						"mode":   text("The mode that the engine runs with."),
-						"active": text("The directory that the log writes to: `primary` or `secondary`."),
-						"sides": list("Directories that the log may fail over to.", map[string]schema.Attribute{
-							"path":       text("The directory."),
-							"device":     text("Block device below it."),
-							"healthy":    flag("Whether writes to it succeed in time."),
-							"armed":      flag("Whether the log may write there at all."),
-							"free_bytes": number("Free space in bytes."),
-						}),
-					}},
+				"failover": schema.SingleNestedAttribute{Computed: true, MarkdownDescription: "The store's failover log. Durations and counts begin with the engine; durations are nanoseconds.",
+					Attributes: failoverAttributes()},
 			}),
 		},
+	}
+}
+
+func failoverAttributes() map[string]schema.Attribute {
+	return map[string]schema.Attribute{
+		"mode":   text("The mode that the engine runs with: `side-disk`, `among-stores` or `disabled`."),
+		"active": text("What the log writes to: `primary`, the store itself, or `secondary`, its side."),
+		"off":    text("Why nothing would fail over now although a mode is configured; empty where it would."),
+		"sides": list("Directories that the log may fail over to.", map[string]schema.Attribute{
+			"path":          text("The directory."),
+			"device":        text("Block device below it; empty where its file system has none."),
+			"healthy":       flag("Whether writes to it succeed in time."),
+			"armed":         flag("Whether the log may write there; where it may not, nothing is ever written there."),
+			"free_bytes":    number("Free space in bytes."),
+			"journal_bytes": number("What the log has there that the store lacks, in bytes."),
+			"budget_bytes":  number("What it may have there, in bytes."),
+			"alarm":         flag("Whether 80 % of that are taken."),
+			"error":         text("Why the side is of no use; empty when well."),
+		}),
+		"switch_count":          number("Switches from primary to secondary and back. The name of the metric is `storage.wal.failover.switch.count`."),
+		"hedge_count":           number("Late operations that went to both disks without a switch."),
+		"primary_duration_ns":   number("Time spent on the primary: `storage.wal.failover.primary.duration`."),
+		"secondary_duration_ns": number("Time spent on the secondary: `storage.wal.failover.secondary.duration`. Where it grows, a disk hangs."),
+		"hedge_ns":              number("How long a small operation may take before it is late."),
+		"last_switch": schema.SingleNestedAttribute{Computed: true, MarkdownDescription: "The newest switch; null where there was none.", Attributes: map[string]schema.Attribute{
+			"at":     text("When, in RFC 3339."),
+			"reason": text("Why."),
+		}},
+		"replayed":      number("Operations that the engine took from the side when it started."),
+		"pending":       number("Operations that the store has not taken yet."),
+		"pending_bytes": number("Bytes of entries that the store has not taken yet."),
+		"hung_ns":       number("How long the store's current call has been going on; 0 while there is none."),
+		"primary_error": text("The store's newest error; empty since it answered again."),
 	}
 }
