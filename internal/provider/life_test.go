@@ -4,7 +4,6 @@
 package provider_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -72,12 +71,7 @@ func life(t *testing.T, s *site) {
 	}
 	resource.Test(t, resource.TestCase{
 		ProtoV6ProviderFactories: s.providers(),
-		CheckDestroy: func(*terraform.State) error {
-			if left := leftovers(s.dir); len(left) > 0 {
-				return errors.New("left behind:\n" + strings.Join(left, "\n"))
-			}
-			return nil
-		},
+		CheckDestroy:             func(*terraform.State) error { return s.goneWithoutTrace() },
 		Steps: []resource.TestStep{{
 			Config: s.config("") + greet("hello"),
 			Check: resource.ComposeAggregateTestCheckFunc(

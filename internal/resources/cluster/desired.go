@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	modeDisabled    = "disabled"
-	modeSideDisk    = "side-disk"
-	modeAmongStores = "among-stores"
+	modeDisabled    = agentapi.DisabledMode
+	modeSideDisk    = agentapi.SideDiskMode
+	modeAmongStores = agentapi.AmongStoresMode
 )
 
 // gib is the unit of the configuration's sizes.
@@ -108,6 +108,17 @@ func (d desired) spec(id, name string, machines map[string]platform.Machine) (s 
 		s.SideDisk = &agentapi.SideDisk{Path: m.SideDisk.Path, Device: m.SideDisk.Device}
 	}
 	return s.WithDefaults(), true
+}
+
+// specs are the specs of all nodes, but for those that spec cannot tell.
+func (d desired) specs(id string, machines map[string]platform.Machine) map[string]*agentapi.Spec {
+	all := map[string]*agentapi.Spec{}
+	for _, name := range d.names() {
+		if s, ok := d.spec(id, name, machines); ok {
+			all[name] = s
+		}
+	}
+	return all
 }
 
 // endpoints is the HTTP API of each node.

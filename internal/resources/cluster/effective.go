@@ -25,8 +25,9 @@ type effectiveNode struct {
 	AgentVersion    types.String     `tfsdk:"agent_version"`
 	Engine          string           `tfsdk:"engine"`
 	RaftLogStore    effectiveLog     `tfsdk:"raft_logstore"`
-	WALFailover     modeObject       `tfsdk:"wal_failover"`
+	WALFailover     effectiveMode    `tfsdk:"wal_failover"`
 	Stores          []effectiveStore `tfsdk:"stores"`
+	SideDisk        *effectiveStore  `tfsdk:"side_disk"`
 	SpecDifferences []string         `tfsdk:"spec_differences"`
 	RestartRequired []string         `tfsdk:"restart_required"`
 }
@@ -40,6 +41,14 @@ type effectiveLog struct {
 	WAL               walObject          `tfsdk:"wal"`
 }
 
+// effectiveMode is where the node's logs fail over to. Whether a side is armed,
+// well or in use changes by itself during a stall: the data sources have that.
+type effectiveMode struct {
+	Mode  string   `tfsdk:"mode"`
+	Sides []string `tfsdk:"sides"`
+}
+
+// effectiveStore is a directory on a disk: a store's, or the side's.
 type effectiveStore struct {
 	Path      string `tfsdk:"path"`
 	Device    string `tfsdk:"device"`
@@ -55,7 +64,7 @@ func observed(n observe.Node, want *agentapi.Spec, last effectiveNode) effective
 		if last.Engine == "" {
 			last.Engine = engineUnknown
 		}
-		last.Stores = nonNil(last.Stores)
+		last.Stores, last.WALFailover.Sides = nonNil(last.Stores), nonNil(last.WALFailover.Sides)
 		last.SpecDifferences, last.RestartRequired = nonNil(last.SpecDifferences), nonNil(last.RestartRequired)
 		return last
 	}
@@ -64,17 +73,21 @@ func observed(n observe.Node, want *agentapi.Spec, last effectiveNode) effective
 		Agent:           agentRunning,
 		AgentVersion:    types.StringValue(st.Agent.Version),
 		Engine:          st.Engine.State,
+		WALFailover:     effectiveMode{Sides: []string{}},
 		Stores:          []effectiveStore{},
 		SpecDifferences: differences(st.Spec, want),
 		RestartRequired: changes(st.Engine.RestartRequired),
 	}
 	if st.Spec != nil {
 		e.RaftLogStore = logOf(st.Spec.RaftLogStore)
-		e.WALFailover.Mode = st.Spec.WALFailover.Mode
+		e.WALFailover = effectiveMode{st.Spec.WALFailover.Mode, st.Spec.Sides()}
 	}
 	e.RaftLogStore.Backend = backendOnDisk(st)
 	for _, s := range st.Stores {
 		e.Stores = append(e.Stores, effectiveStore{Path: s.Path, Device: s.Device, SizeBytes: s.SizeBytes})
+	}
+	if s := st.Side; s != nil {
+		e.SideDisk = &effectiveStore{Path: s.Path, Device: s.Device, SizeBytes: s.SizeBytes}
 	}
 	return e
 }
@@ -141,7 +154,8 @@ func orNothing(v string) string {
 
 // planned is what a node will be after an apply that succeeds. What no
 // configuration says stays as it is seen; what a new agent will find is unknown.
-func (d desired) planned(name string, now effectiveNode) effectiveNode {
+// want is the spec that the configuration means, nil where that is not known.
+func (d desired) planned(name string, now effectiveNode, want *agentapi.Spec) effectiveNode {
 	p := now
 	p.Agent, p.Engine = agentRunning, agentapi.EngineRunning
 	if now.Agent != agentRunning {
@@ -153,6 +167,16 @@ func (d desired) planned(name string, now effectiveNode) effectiveNode {
 		p.RaftLogStore.Backend = d.nodes[name].log.Backend
 	}
 	p.WALFailover.Mode = d.mode
+	if want != nil {
+		p.WALFailover.Sides = want.Sides()
+		if want.SideDisk != nil {
+			side := effectiveStore{Path: want.SideDisk.Path}
+			if now.SideDisk != nil {
+				side.Device, side.SizeBytes = now.SideDisk.Device, now.SideDisk.SizeBytes
+			}
+			p.SideDisk = &side
+		}
+	}
 	p.SpecDifferences, p.RestartRequired = []string{}, []string{}
 	return p
 }
@@ -161,7 +185,7 @@ func (d desired) planned(name string, now effectiveNode) effectiveNode {
 // promised and nothing acts on. A device may get another number when a machine is
 // mended; the next refresh shows it.
 func seen(now, planned effectiveNode) effectiveNode {
-	now.Stores = planned.Stores
+	now.Stores, now.SideDisk = planned.Stores, planned.SideDisk
 	if !planned.AgentVersion.IsUnknown() {
 		now.AgentVersion = planned.AgentVersion
 	}

@@ -42,6 +42,7 @@ func answer(t *testing.T, d desired, name string) agentapi.Status {
 	for _, s := range spec.Stores {
 		st.Stores = append(st.Stores, agentapi.StoreStatus{Path: s.Path, Device: s.Device, SizeBytes: 1, Backend: spec.RaftLogStore.Backend})
 	}
+	st.Side = &agentapi.StoreStatus{Path: spec.SideDisk.Path, Device: spec.SideDisk.Device, SizeBytes: 1}
 	return st
 }
 
@@ -51,6 +52,7 @@ func TestObserved(t *testing.T) {
 	d := threeNodes()
 	setNode(&d, "b", func(n *desiredNode) { n.log.Verification.Interval = "5m" }) // its own
 	for name, tc := range map[string]struct {
+		mode   string // disabled unless it says otherwise
 		change func(*agentapi.Status)
 		differ func(*effectiveNode) // from what is planned
 	}{
@@ -65,7 +67,26 @@ func TestObserved(t *testing.T) {
 				s.Spec.WALFailover.Mode = modeSideDisk
 			},
 			differ: func(e *effectiveNode) {
-				e.RaftLogStore.Verification.Interval, e.WALFailover.Mode = "60s", modeSideDisk
+				e.RaftLogStore.Verification.Interval = "60s"
+				e.WALFailover = effectiveMode{modeSideDisk, []string{"/n/b/side"}}
+			},
+		},
+		"a side that somebody moved": {
+			mode: modeSideDisk,
+			change: func(s *agentapi.Status) {
+				s.Spec.SideDisk.Path, s.Side.Path = "/elsewhere", "/elsewhere"
+			},
+			differ: func(e *effectiveNode) {
+				e.WALFailover.Sides, e.SideDisk = []string{"/elsewhere"}, &effectiveStore{Path: "/elsewhere", Device: "/dev/sideb", SizeBytes: 1}
+				e.SpecDifferences = []string{"side_disk.path: /elsewhere → /n/b/side"}
+			},
+		},
+		"a log that failed over, which comes and goes by itself": {
+			mode: modeSideDisk,
+			change: func(s *agentapi.Status) {
+				s.Engine.Stores = &api.NodeStores{Stores: []api.Store{{Path: s.Stores[0].Path, EffectiveBackend: "wal",
+					Failover: api.Failover{Mode: modeSideDisk, Active: agentapi.Secondary, SwitchCount: 1, Sides: []api.Side{{Path: "/n/b/side", Armed: true}}}}}}
+				s.Problems = []agentapi.Problem{{What: "a disk hangs"}}
 			},
 		},
 		"what it has none for": {
@@ -81,7 +102,7 @@ func TestObserved(t *testing.T) {
 			change: func(s *agentapi.Status) { s.Spec, s.Stores, s.Engine.State = nil, nil, agentapi.EngineNone },
 			differ: func(e *effectiveNode) {
 				e.Engine, e.SpecDifferences, e.Stores = "none", []string{"the agent has no spec"}, []effectiveStore{}
-				e.RaftLogStore, e.WALFailover = effectiveLog{}, modeObject{}
+				e.RaftLogStore, e.WALFailover = effectiveLog{}, effectiveMode{Sides: []string{}}
 			},
 		},
 		"an engine that has not taken it over": {
@@ -94,9 +115,13 @@ func TestObserved(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			d := d
+			if tc.mode != "" {
+				d.mode = tc.mode
+			}
 			st := answer(t, d, "b")
-			want, _ := d.spec("an id", "b", machines(d))
-			planned := d.planned("b", observed(observe.Node{Name: "b", Status: answer(t, d, "b")}, want, effectiveNode{}))
+			want := specs(d)["b"]
+			planned := d.planned("b", observed(observe.Node{Name: "b", Status: answer(t, d, "b")}, want, effectiveNode{}), want)
 			if tc.change != nil {
 				tc.change(&st)
 			}
@@ -109,7 +134,7 @@ func TestObserved(t *testing.T) {
 				t.Error(diff)
 			}
 			// An apply that did not reach it says so, and only then.
-			short := short(d, map[string]effectiveNode{"a": asWanted(d)["a"], "b": got, "c": asWanted(d)["c"]})
+			short := short(d, map[string]effectiveNode{"a": asWanted(d)["a"], "b": got, "c": asWanted(d)["c"]}, specs(d))
 			if (len(short) > 0) != (tc.differ != nil) {
 				t.Errorf("not reached: %v", short)
 			}
@@ -131,7 +156,7 @@ func TestSilentNode(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	p := d.planned("a", got)
+	p := d.planned("a", got, specs(d)["a"])
 	if p.Agent != agentRunning || p.Engine != agentapi.EngineRunning || !p.AgentVersion.IsUnknown() || len(p.SpecDifferences) > 0 {
 		t.Errorf("planned: %+v", p)
 	}

@@ -74,8 +74,9 @@ func TestThresholdAboveSync(t *testing.T) {
 		warn bool
 	}{
 		"defaults":                    {nil, modeDisabled, false},
-		"above the default":           {map[string]string{settingThreshold: "30s"}, modeDisabled, true},
-		"the default with failover":   {map[string]string{settingThreshold: "30s"}, modeSideDisk, false},
+		"disabled anyway":             {map[string]string{settingThreshold: "2s", settingMaxSync: "1s"}, modeDisabled, false},
+		"below the default":           {map[string]string{settingThreshold: "30s"}, modeSideDisk, false},
+		"above the default":           {map[string]string{settingThreshold: "41s"}, modeAmongStores, true},
 		"above what is set":           {map[string]string{settingThreshold: "2s", settingMaxSync: "1s"}, modeSideDisk, true},
 		"equal":                       {map[string]string{settingThreshold: "1s", settingMaxSync: "1s"}, modeSideDisk, false},
 		"below the default threshold": {map[string]string{settingMaxSync: "99ms"}, modeSideDisk, true},

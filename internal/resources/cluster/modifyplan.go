@@ -9,6 +9,9 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
 )
 
 // ModifyPlan implements resource.ResourceWithModifyPlan: it refuses what cannot be
@@ -52,16 +55,31 @@ func (r *Resource) ModifyPlan(ctx context.Context, req resource.ModifyPlanReques
 	if len(refused) > 0 {
 		return
 	}
-	for _, p := range notices(old, want, now) {
+	specs := want.specs(m.ID.ValueString(), r.machines(ctx, want.directory))
+	for _, p := range notices(old, want, now, specs) {
 		resp.Diagnostics.Append(p.Warning())
 	}
-	resp.Diagnostics.Append(m.plan(ctx, &was, want, now)...)
+	resp.Diagnostics.Append(m.plan(ctx, &was, want, now, specs)...)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &m)...)
+}
+
+// machines are those that are there; where they cannot be seen, what is planned of
+// them stays as it was.
+func (r *Resource) machines(ctx context.Context, directory string) map[string]platform.Machine {
+	p, err := r.env.Local(directory)
+	if err != nil {
+		return nil // an apply says so
+	}
+	machines, err := p.Observe(ctx)
+	if err != nil {
+		return nil // the refresh before this plan said so
+	}
+	return machines
 }
 
 // plan sets what is computed to what the cluster will be after an apply. A node of
 // which nothing was ever seen leaves it open.
-func (m *model) plan(ctx context.Context, was *model, want desired, now map[string]effectiveNode) diag.Diagnostics {
+func (m *model) plan(ctx context.Context, was *model, want desired, now map[string]effectiveNode, specs map[string]*agentapi.Spec) diag.Diagnostics {
 	var ds, d diag.Diagnostics
 	m.ReadyNodes, d = types.ListValueFrom(ctx, types.StringType, want.names())
 	ds.Append(d...)
@@ -72,7 +90,7 @@ func (m *model) plan(ctx context.Context, was *model, want desired, now map[stri
 	for _, name := range want.names() {
 		n, ok := now[name]
 		open = open || !ok || len(n.Stores) == 0
-		next[name] = want.planned(name, n)
+		next[name] = want.planned(name, n, specs[name])
 		if _, ok := was.Endpoints.Elements()[name]; !ok {
 			m.Endpoints = types.MapUnknown(types.StringType)
 		}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/layout"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/diags"
 )
 
@@ -89,8 +91,9 @@ func missing(from, in map[string]desiredNode) []string {
 	return names
 }
 
-// notices are what a plan of an existing cluster warns of.
-func notices(old, want desired, effective map[string]effectiveNode) []diags.Problem {
+// notices are what a plan of an existing cluster warns of. specs are what want
+// means for the nodes whose machines are known.
+func notices(old, want desired, effective map[string]effectiveNode, specs map[string]*agentapi.Spec) []diags.Problem {
 	var all []diags.Problem
 	for _, name := range want.names() {
 		onDisk, to := effective[name].RaftLogStore.Backend, want.nodes[name].log.Backend
@@ -100,7 +103,10 @@ func notices(old, want desired, effective map[string]effectiveNode) []diags.Prob
 				Next: fmt.Sprintf("Set nodes.%s.raft_logstore.backend = %q until conversions are built.", name, onDisk)})
 		}
 	}
-	if why := restarts(old, want, effective); len(why) > 0 {
+	if old.mode != want.mode {
+		all = append(all, oneDevice(want, effective, specs)...)
+	}
+	if why := restarts(old, want, effective, specs); len(why) > 0 {
 		all = append(all, diags.Problem{What: "Engines will restart",
 			Why:  "This apply restarts engines one at a time, followers first and the leader last, each only while the others serve:\n" + strings.Join(why, "\n"),
 			Next: "Clients see an election when the leader restarts; no acknowledged write is lost."})
@@ -109,7 +115,7 @@ func notices(old, want desired, effective map[string]effectiveNode) []diags.Prob
 }
 
 // restarts lists, per node, what an apply restarts its engine for.
-func restarts(old, want desired, effective map[string]effectiveNode) []string {
+func restarts(old, want desired, effective map[string]effectiveNode, specs map[string]*agentapi.Spec) []string {
 	var lines []string
 	for _, name := range want.names() {
 		var why []string
@@ -125,7 +131,11 @@ func restarts(old, want desired, effective map[string]effectiveNode) []string {
 			add("raft_logstore.verification.interval", now.Verification.Interval, to.Verification.Interval)
 			add("raft_logstore.boltdb.no_freelist_sync", now.BoltDB.NoFreelistSync, to.BoltDB.NoFreelistSync)
 			add("raft_logstore.wal.segment_size_mb", now.WAL.SegmentSizeMB, to.WAL.SegmentSizeMB)
-			add("wal_failover.mode", effective[name].WALFailover.Mode, want.mode)
+			mode := effective[name].WALFailover
+			add("wal_failover.mode", mode.Mode, want.mode)
+			if s := specs[name]; s != nil && mode.Mode == want.mode {
+				add("wal_failover.sides", strings.Join(mode.Sides, ", "), strings.Join(s.Sides(), ", "))
+			}
 		}
 		for i := range min(len(old.stores), len(want.stores)) {
 			add(fmt.Sprintf("stores.%d.attrs", i), strings.Join(old.stores[i].attrs, ","), strings.Join(want.stores[i].attrs, ","))
@@ -137,6 +147,36 @@ func restarts(old, want desired, effective map[string]effectiveNode) []string {
 	return lines
 }
 
+// oneDevice warns where a log would fail over to the device that its store is on,
+// once for all nodes. It tells only what the nodes tell.
+func oneDevice(want desired, effective map[string]effectiveNode, specs map[string]*agentapi.Spec) []diags.Problem {
+	var lines []string
+	for _, name := range want.names() {
+		s, n := specs[name], effective[name]
+		if s == nil {
+			continue
+		}
+		dirs := n.Stores
+		if n.SideDisk != nil {
+			dirs = append(slices.Clone(dirs), *n.SideDisk)
+		}
+		for _, shared := range layout.SharedDevices(s, func(path string) (device, number string) {
+			if i := slices.IndexFunc(dirs, func(d effectiveStore) bool { return d.Path == path }); i >= 0 {
+				device = dirs[i].Device
+			}
+			return device, device
+		}) {
+			lines = append(lines, fmt.Sprintf("  node %s: %s", name, shared))
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	return []diags.Problem{{At: "wal_failover.mode", What: "Failover has no disk of its own",
+		Why:  "A disk that hangs is survived by writing to another one:\n" + strings.Join(lines, "\n"),
+		Next: "On this machine, disks are devices of their own only for root. Nothing is lost by it; a hanging disk stalls the writes of its node."}}
+}
+
 // cautions are what a configuration warns of, whether there is a cluster or not.
 func cautions(d desired) []diags.Problem {
 	var all []diags.Problem
@@ -144,11 +184,6 @@ func cautions(d desired) []diags.Problem {
 		all = append(all, diags.Problem{At: "nodes", What: "An even number of voters",
 			Why:  fmt.Sprintf("%d voters survive the loss of %d, as %d would", n, (n-1)/2, n-1),
 			Next: "Use an odd number: 3 survive one loss, 5 survive two. A further server can follow with voter = false."})
-	}
-	if d.mode == modeSideDisk || d.mode == modeAmongStores {
-		all = append(all, diags.Problem{At: "wal_failover.mode", What: "This version does not fail over yet",
-			Why:  fmt.Sprintf("wal_failover.mode = %q is recorded on every node, but the engine of this version has no failover log: while a disk hangs, writes that need it wait", d.mode),
-			Next: `Nothing has to be done. Set "disabled" to be rid of this warning.`})
 	}
 	if d.rules.LeaveOnTerminate {
 		all = append(all, diags.Problem{At: "server.leave_on_terminate", What: "This version does not leave yet",
@@ -178,10 +213,15 @@ func contradictions(d desired) []diags.Problem {
 		add("nodes", "No voter", fmt.Sprintf("voter is false on all of %s, and a cluster without a voter has no leader", strings.Join(d.names(), ", ")),
 			"Let one node vote at least; three survive the loss of one.")
 	}
-	if d.mode == modeAmongStores && len(d.stores) < 2 {
+	switch n := len(d.stores); {
+	case d.mode == modeAmongStores && n == 1:
 		add("wal_failover.mode", "Nowhere to fail over to",
-			fmt.Sprintf("wal_failover.mode = %q with %d store: a log fails over to another store of its node", d.mode, len(d.stores)),
+			fmt.Sprintf("wal_failover.mode = %q with %d store: a log fails over to another store of its node", d.mode, n),
 			fmt.Sprintf("Add a store, or use %q.", modeSideDisk))
+	case d.mode == modeSideDisk && n > 1:
+		add("wal_failover.mode", "A side disk is for one store",
+			fmt.Sprintf("wal_failover.mode = %q with %d stores: a side disk serves a node of one store", d.mode, n),
+			fmt.Sprintf("Use %q: each store's log fails over to the next store.", modeAmongStores))
 	}
 	if d.ports.Server == d.ports.HTTP {
 		add("ports.http", "One port for two listeners", fmt.Sprintf("ports.http = %d is ports.server too", d.ports.HTTP), "Give each a port of its own; Consul's are 8300 and 8500.")

@@ -29,10 +29,19 @@ func threeNodes() desired {
 func asWanted(d desired) map[string]effectiveNode {
 	all := map[string]effectiveNode{}
 	for _, name := range d.names() {
-		all[name] = d.planned(name, effectiveNode{Agent: agentRunning, AgentVersion: types.StringValue("1"), Stores: []effectiveStore{{Path: "/data1"}}})
+		now := effectiveNode{Agent: agentRunning, AgentVersion: types.StringValue("1")}
+		m := machines(d)[name]
+		for _, s := range m.Stores {
+			now.Stores = append(now.Stores, effectiveStore{Path: s.Path, Device: s.Device, SizeBytes: 1})
+		}
+		now.SideDisk = &effectiveStore{Path: m.SideDisk.Path, Device: m.SideDisk.Device, SizeBytes: 1}
+		all[name] = d.planned(name, now, specs(d)[name])
 	}
 	return all
 }
+
+// specs are what d means on the machines that a platform makes for it.
+func specs(d desired) map[string]*agentapi.Spec { return d.specs("an id", machines(d)) }
 
 // setNode changes one node of d.
 func setNode(d *desired, name string, change func(*desiredNode)) {
@@ -127,6 +136,25 @@ func TestNotices(t *testing.T) {
 		"nothing":        {},
 		"in place":       {change: func(d *desired) { d.level, d.settings = "debug", map[string]string{settingMaxSync: "30s"} }},
 		"a restart each": {change: func(d *desired) { d.mode = modeSideDisk }, want: []string{"node a: wal_failover.mode: disabled → side-disk\n  node b: wal_failover.mode: disabled → side-disk\n  node c: wal_failover.mode: disabled → side-disk"}},
+		"a restart each, on the store's own disk": {
+			change: func(d *desired) { d.mode = modeSideDisk },
+			now: func(now map[string]effectiveNode) {
+				now["b"].SideDisk.Device = now["b"].Stores[0].Device
+			},
+			want: []string{
+				"\n  node b: the store /n/b/data1 and the directory /n/b/side that its log fails over to are both on device /dev/n/b/data1: when it hangs, both hang",
+				"node c: wal_failover.mode: disabled → side-disk",
+			},
+		},
+		"somebody moved a side": {
+			change: func(*desired) {},
+			now: func(now map[string]effectiveNode) {
+				n := now["b"]
+				n.WALFailover.Sides = []string{"/elsewhere"}
+				now["b"] = n
+			},
+			want: []string{"\n  node b: wal_failover.sides: /elsewhere → "},
+		},
 		"a canary": {change: func(d *desired) {
 			setNode(d, "b", func(n *desiredNode) { n.log.Verification.Interval, n.log.WAL.SegmentSizeMB = "5m", 32 })
 		}, want: []string{"\n  node b: raft_logstore.verification.interval: 60s → 5m; raft_logstore.wal.segment_size_mb: 64 → 32"}},
@@ -147,7 +175,7 @@ func TestNotices(t *testing.T) {
 			if tc.now != nil {
 				tc.now(now)
 			}
-			got := notices(old, want, now)
+			got := notices(old, want, now, specs(want))
 			if len(got) != len(tc.want) {
 				t.Fatalf("%d warnings: %v", len(got), got)
 			}

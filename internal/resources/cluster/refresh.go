@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/diags"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/observe"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
@@ -20,6 +21,7 @@ import (
 // view is a cluster as it was observed, in the words of the configuration.
 type view struct {
 	effective map[string]effectiveNode
+	specs     map[string]*agentapi.Spec // what the configuration means, where that is known
 	endpoints map[string]string
 	ready     []string
 	settings  map[string]string // nil where no engine could be asked
@@ -33,13 +35,12 @@ func look(ctx context.Context, p platform.Platform, id string, d desired, last m
 	if err != nil {
 		v.silent = append(v.silent, diags.FromError("The machines of the cluster could not be observed", err, ""))
 	}
-	v.endpoints = d.endpoints(machines)
+	v.endpoints, v.specs = d.endpoints(machines), d.specs(id, machines)
 	nodes := observe.Agents(ctx, p, d.names())
 	v.ready = nodes.Ready()
 	var silent []string
 	for _, name := range d.names() {
-		want, _ := d.spec(id, name, machines)
-		v.effective[name] = observed(nodes[name], want, last[name])
+		v.effective[name] = observed(nodes[name], v.specs[name], last[name])
 		if err := nodes[name].Err; err != nil {
 			silent = append(silent, fmt.Sprintf("node %s: %v", name, err))
 		}
@@ -98,10 +99,10 @@ func (m *model) effectiveOf(ctx context.Context, ds *diag.Diagnostics) map[strin
 }
 
 // short lists what an apply did not reach, comparing what was planned with what is.
-func short(d desired, now map[string]effectiveNode) []string {
+func short(d desired, now map[string]effectiveNode, specs map[string]*agentapi.Spec) []string {
 	var lines []string
 	for _, name := range d.names() {
-		n, want := now[name], d.planned(name, now[name])
+		n, want := now[name], d.planned(name, now[name], specs[name])
 		add := func(attribute string, is, shall any) {
 			if is != shall {
 				lines = append(lines, fmt.Sprintf("node %s: %s is %v, not %v", name, attribute, is, shall))
@@ -111,6 +112,7 @@ func short(d desired, now map[string]effectiveNode) []string {
 		add("engine", n.Engine, want.Engine)
 		add("raft_logstore", n.RaftLogStore, want.RaftLogStore)
 		add("wal_failover.mode", n.WALFailover.Mode, want.WALFailover.Mode)
+		add("wal_failover.sides", strings.Join(n.WALFailover.Sides, ", "), strings.Join(want.WALFailover.Sides, ", "))
 		for _, l := range slices.Concat(n.SpecDifferences, n.RestartRequired) {
 			lines = append(lines, fmt.Sprintf("node %s: %s", name, l))
 		}

@@ -23,7 +23,7 @@ func TestPlannedEffectiveOfASilentNode(t *testing.T) {
 		Stores: []effectiveStore{{Path: "/srv/a/data1/store", Device: "/dev/loop1", SizeBytes: 10 << 30}},
 	}
 	before.RaftLogStore.Backend = "wal"
-	v, ds := effectiveValue(t.Context(), map[string]effectiveNode{"a": d.planned("a", before)})
+	v, ds := effectiveValue(t.Context(), map[string]effectiveNode{"a": d.planned("a", before, nil)})
 	if ds.HasError() {
 		t.Fatal(ds)
 	}

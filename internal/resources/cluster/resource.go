@@ -134,7 +134,11 @@ func (r *Resource) Create(ctx context.Context, req resource.CreateRequest, resp 
 		p.Next = join(p.Next, "What was made is kept. The next apply goes on from here; a destroy removes it.")
 		resp.Diagnostics.Append(p.Warning())
 	}
-	resp.Diagnostics.Append(look(after, w.platform, w.id, w.want, nil).set(ctx, &m)...)
+	v := look(after, w.platform, w.id, w.want, nil)
+	for _, p := range oneDevice(w.want, v.effective, v.specs) {
+		resp.Diagnostics.Append(p.Warning())
+	}
+	resp.Diagnostics.Append(v.set(ctx, &m)...)
 	if err == nil { // what the plan did not leave open is the plan's
 		m.Settings = plannedSettings(ctx, req.Plan, &resp.Diagnostics)
 	}
@@ -202,7 +206,7 @@ func (r *Resource) Update(ctx context.Context, req resource.UpdateRequest, resp 
 	after, cancelAfter := context.WithTimeout(context.WithoutCancel(ctx), lastLook)
 	defer cancelAfter()
 	v := look(after, w.platform, w.id, w.want, planned)
-	if left := short(w.want, v.effective); err == nil && len(left) > 0 {
+	if left := short(w.want, v.effective, v.specs); err == nil && len(left) > 0 {
 		err = diags.Problem{What: "The cluster is not what was planned", Why: lines(left), Next: "Plan and apply again. If it stays so, the agents' logs say more."}
 	}
 	if err != nil {

@@ -83,7 +83,7 @@ func clusterSchema(ctx context.Context) schema.Schema {
 				NestedObject:        schema.NestedAttributeObject{Attributes: storeAttributes()},
 				Default:             listdefault.StaticValue(oneStore()),
 			},
-			"side_disk": object("The small disk beside the data disks that logs fail over to. **This version makes, mounts and shows it, and writes nothing to it.**", map[string]schema.Attribute{
+			"side_disk": object("The small disk beside the data disk that the log fails over to with `wal_failover.mode = \"side-disk\"`. It is made, mounted and shown in any mode.", map[string]schema.Attribute{
 				"size_gb": schema.Int64Attribute{
 					Optional: true, Computed: true, Default: int64default.StaticInt64(minSideGB),
 					MarkdownDescription: "Size in GiB, 25 at least. On this machine the file is sparse and takes only what is written. It cannot be changed while the cluster exists. Default `25`.",
@@ -91,17 +91,19 @@ func clusterSchema(ctx context.Context) schema.Schema {
 				},
 			}),
 			"raft_logstore": logStoreAttribute(),
-			"wal_failover": object("What a log does while its disk hangs.", map[string]schema.Attribute{
+			"wal_failover": object("What a log does while its disk hangs: it writes elsewhere, and goes back when the disk is well again.", map[string]schema.Attribute{
 				"mode": schema.StringAttribute{
 					Optional: true, Computed: true, Default: stringdefault.StaticString(modeDisabled),
-					MarkdownDescription: "`side-disk`, `among-stores` or `disabled` (the default). A change restarts the engines one at a time. **The engine of this version records the mode and does not fail over yet.**",
-					Validators:          []validator.String{oneOf(agentapi.Modes...)},
+					MarkdownDescription: "`side-disk`: to the side disk, on nodes of one store. `among-stores`: each store's log to the next store of its node, of which there are two at least. `disabled`, the default: it waits. " +
+						"A change restarts the engines one at a time; what a log has on the side that it leaves is taken from there first, without being asked for. " +
+						"While the engines run, the settings turn failover off and on: off is a threshold above `storage.max_sync_duration`.",
+					Validators: []validator.String{oneOf(agentapi.Modes...)},
 				},
 			}),
 			"settings": schema.MapAttribute{
 				ElementType: types.StringType, Optional: true,
 				MarkdownDescription: "Cluster settings by name, replicated and changed while the cluster runs. This map is their only owner: what somebody else sets is shown by the next plan and taken back by the next apply. " +
-					"A setting that is not in the map has its default. " + settingsList() + " **The engine of this version keeps these settings; what reads them is not built yet.**",
+					"A setting that is not in the map has its default. " + settingsList() + " A threshold above `storage.max_sync_duration` turns failover off while the engines run.",
 				Validators: []validator.Map{settingsValidator{}},
 			},
 			"log": object("The engines' log.", map[string]schema.Attribute{

@@ -39,19 +39,27 @@ func effectiveAttributes() map[string]schema.Attribute {
 		"engine": schema.StringAttribute{Computed: true,
 			MarkdownDescription: "`running`, `starting`, `stopped` (somebody asked for it), `failed` (it exited and is started again), `held` (killed, held in the kernel by a disk) or `none`."},
 		"raft_logstore": effectiveLogStore(),
-		"wal_failover": schema.SingleNestedAttribute{Computed: true, MarkdownDescription: "The failover log of the node.",
+		"wal_failover": schema.SingleNestedAttribute{Computed: true, MarkdownDescription: "The failover log of the node. Whether a side is armed, well or in use changes by itself and is in `holdfast_stores`.",
 			Attributes: map[string]schema.Attribute{
 				"mode": schema.StringAttribute{Computed: true, MarkdownDescription: "The mode that the node is configured with."},
+				"sides": schema.ListAttribute{ElementType: types.StringType, Computed: true,
+					MarkdownDescription: "The directories that its logs fail over to: that of the side disk, or those of the stores. Empty where they fail over to none."},
 			}},
 		"stores": schema.ListNestedAttribute{Computed: true, MarkdownDescription: "The node's stores.",
-			NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
-				"path":       schema.StringAttribute{Computed: true, MarkdownDescription: "Directory of the store."},
-				"device":     schema.StringAttribute{Computed: true, MarkdownDescription: "Block device below it; empty where it is a plain directory."},
-				"size_bytes": schema.Int64Attribute{Computed: true, MarkdownDescription: "Size of its file system in bytes."},
-			}}},
+			NestedObject: schema.NestedAttributeObject{Attributes: directoryAttributes("the store")}},
+		"side_disk": schema.SingleNestedAttribute{Computed: true, MarkdownDescription: "The node's side disk.",
+			Attributes: directoryAttributes("the side")},
 		"spec_differences": schema.ListAttribute{ElementType: types.StringType, Computed: true,
 			MarkdownDescription: "Every other attribute of the node's spec that differs from the configuration: `log.level: debug → info`. Empty on a node that nobody changed."},
 		"restart_required": schema.ListAttribute{ElementType: types.StringType, Computed: true,
 			MarkdownDescription: "What the node's running engine has not taken over from its configuration and only takes over at a restart."},
+	}
+}
+
+func directoryAttributes(of string) map[string]schema.Attribute {
+	return map[string]schema.Attribute{
+		"path":       schema.StringAttribute{Computed: true, MarkdownDescription: "Directory of " + of + "."},
+		"device":     schema.StringAttribute{Computed: true, MarkdownDescription: "Block device below it; empty where its file system has none."},
+		"size_bytes": schema.Int64Attribute{Computed: true, MarkdownDescription: "Size of its file system in bytes."},
 	}
 }

@@ -80,15 +80,15 @@ func checkSetting(name, value string) *diags.Problem {
 	return nil
 }
 
-// thresholdAboveSync warns where a threshold can never be reached: an operation
-// that takes so long ends the engine first. Defaults count too.
+// thresholdAboveSync warns where the settings turn failover off although a mode
+// turns it on. Defaults count too.
 func thresholdAboveSync(set map[string]string, mode string) *diags.Problem {
+	if mode == modeDisabled {
+		return nil
+	}
 	value := func(name string) (string, time.Duration) {
 		i := slices.IndexFunc(settings, func(s setting) bool { return s.name == name })
-		v := settings[i].fallback
-		if mode != modeDisabled {
-			v = settings[i].failover
-		}
+		v := settings[i].failover
 		if own, ok := set[name]; ok {
 			v = own
 		}
@@ -106,9 +106,9 @@ func thresholdAboveSync(set map[string]string, mode string) *diags.Problem {
 	return &diags.Problem{
 		At:   "settings",
 		What: "These settings turn failover off",
-		Why: fmt.Sprintf("%s is %s, above %s, which is %s: an operation that takes so long ends the engine before the log would fail over",
-			settingThreshold, threshold, settingMaxSync, maxSync),
-		Next: "Set the threshold below the other.",
+		Why: fmt.Sprintf("%s is %s, above %s, which is %s: no log fails over, although wal_failover.mode is %q",
+			settingThreshold, threshold, settingMaxSync, maxSync, mode),
+		Next: "This is the way to turn failover off and on while the engines run. Set the threshold below the other to have it on.",
 	}
 }
 

@@ -36,8 +36,7 @@ func (m *model) sketch(ctx context.Context) desired {
 		d.nodes[name] = n
 	}
 	switch n := len(m.Stores.Elements()); {
-	case m.Stores.IsUnknown():
-		d.stores = make([]desiredStore, 2) // perhaps enough
+	case m.Stores.IsUnknown(): // any number: none contradicts nothing
 	case n == 0:
 		d.stores = make([]desiredStore, 1)
 	default:
