@@ -15,9 +15,9 @@ variable "backend" {
 }
 
 variable "failover_mode" {
-  description = "What a log does while its disk hangs: disabled, side-disk or among-stores."
+  description = "What a log does while its disk hangs: it writes to a side disk (side-disk), to a second store of its node (among-stores; a new cluster only, with two stores per node) or waits (disabled)."
   type        = string
-  default     = "disabled"
+  default     = "side-disk"
 }
 
 variable "node_names" {
@@ -42,7 +42,7 @@ resource "holdfast_cluster" "local" {
   local = { directory = startswith(var.directory, "/") ? var.directory : abspath("${path.module}/${var.directory}") }
   nodes = { for name in var.node_names : name => {} }
 
-  stores        = [{ disk = { size_gb = 10 }, filesystem = "ext4" }]
+  stores        = [for i in range(var.failover_mode == "among-stores" ? 2 : 1) : { disk = { size_gb = 10 }, filesystem = "ext4" }]
   side_disk     = { size_gb = 25 }
   raft_logstore = { backend = var.backend }
   wal_failover  = { mode = var.failover_mode }
