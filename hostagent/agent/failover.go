@@ -43,7 +43,7 @@ func failoverProblems(engine *api.NodeStores) []agentapi.Problem {
 			switch {
 			case !side.Armed:
 				add(fmt.Sprintf("the log of the store %s cannot fail over to %s", s.Path, side.Path), cmp.Or(side.Error, f.Off, "the side is not armed"),
-					"Look at the side's disk and at the engine's log; a restart of the engine arms a side that is well again.", now)
+					"Look at the side's disk and at the engine's log. A side is armed by itself as soon as it is well.", now)
 			case !side.Healthy:
 				add(fmt.Sprintf("the side %s does not answer in time", side.Path), cmp.Or(side.Error, "its last writes were late"),
 					"Look at its disk: if the store's hangs too, writes wait.", now)
