@@ -16,9 +16,12 @@ resource "holdfast_cluster" "orders" {
     wal     = { segment_size_mb = 64 }
   }
 
+  # While a disk hangs, its log writes to the side disk.
+  wal_failover = { mode = "side-disk" }
+
   # The only owner of these: what somebody else sets is taken back.
   settings = {
-    "storage.max_sync_duration" = "30s"
+    "storage.max_sync_duration" = "40s"
   }
 
   log                 = { level = "info" }
