@@ -5,6 +5,7 @@ package provider_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -53,6 +54,10 @@ func TestAccDrift(t *testing.T) {
 		}, {
 			PreConfig: func() {
 				s.putSpec("a", func(spec *agentapi.Spec) { spec.WALFailover.Mode = "side-disk" })
+				// These are directories of one disk, and that helps nobody.
+				if !slices.ContainsFunc(s.status("a").Problems, func(p agentapi.Problem) bool { return p.What == "failover has no disk of its own" }) {
+					t.Errorf("the agent says of a side on its store's device: %+v", s.status("a").Problems)
+				}
 			},
 			Config:           cfg,
 			ConfigPlanChecks: before(differ("a", "wal_failover", "side-disk", "disabled", "mode")),
