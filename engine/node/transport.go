@@ -94,7 +94,7 @@ func (t *transport) hear(rpc raft.RPC) {
 	t.mu.Lock()
 	news := req.Term > t.mu.heard.term
 	if news {
-		t.mu.heard = heardLeader{term: req.Term, id: string(req.ID), addr: string(t.DecodePeer(req.RPCHeader.Addr))}
+		t.mu.heard = heardLeader{term: req.Term, id: string(req.ID), addr: string(t.DecodePeer(req.Addr))}
 	}
 	t.mu.Unlock()
 	if news {
