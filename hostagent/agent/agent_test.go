@@ -262,6 +262,8 @@ func TestSpecChanges(t *testing.T) {
 	}{
 		{name: "nothing", change: func(*agentapi.Spec) {}},
 		{name: "log level", change: func(s *agentapi.Spec) { s.Log.Level = "debug" }, hot: []string{"log.level"}},
+		{name: "buffering of the log", change: func(s *agentapi.Spec) { s.Log.Buffering = new(agentapi.DefaultBuffering) },
+			hot: []string{"log.buffering.flush_trigger_size", "log.buffering.max_buffer_size", "log.buffering.max_staleness"}},
 		{name: "rules of leaving", change: func(s *agentapi.Spec) { s.ServerRules.LeaveOnTerminate = true }, hot: []string{"server.leave_on_terminate"}},
 		{name: "segment size", change: func(s *agentapi.Spec) { s.RaftLogStore.WAL.SegmentSizeMB = 32 }, restarts: []string{"raft_logstore.wal.segment_size_mb"}},
 		{name: "backend", change: func(s *agentapi.Spec) { s.RaftLogStore.Backend = "boltdb" }, restarts: []string{"raft_logstore.backend"}},
@@ -269,6 +271,7 @@ func TestSpecChanges(t *testing.T) {
 		{name: "failover", change: func(s *agentapi.Spec) { s.WALFailover.Mode = "side-disk" }, restarts: []string{"wal_failover.mode"}},
 
 		{name: "unknown backend", change: func(s *agentapi.Spec) { s.RaftLogStore.Backend = "rocks" }, refused: "raft_logstore.backend"},
+		{name: "a size that is none", change: func(s *agentapi.Spec) { s.Log.Buffering = &agentapi.Buffering{MaxBufferSize: "much"} }, refused: "log.buffering.max_buffer_size"},
 		{name: "another node", change: func(s *agentapi.Spec) { s.Node, s.Servers[0].Name = "b", "b" }, refused: "node"},
 		{name: "another cluster", change: func(s *agentapi.Spec) { s.Cluster.ID = "00000000-7a53-4c1e-9a55-0f5b3d1c2e4f" }, refused: "cluster.id"},
 		{name: "a store elsewhere", change: func(s *agentapi.Spec) { s.Stores[0].Path += "2" }, refused: "stores.0.path"},

@@ -12,6 +12,7 @@
 //	stores.json           the id of each store that was ever made, by path, and the
 //	                      side directories that logs may be armed on
 //	engine.json           the engine's configuration, written from the spec
+//	logs.yaml, logs/      where the spec has log.buffering: the log's, and its files
 //	wanted.json, engine-process.json, engine.log   see package supervise
 //	agent.sock            the API, unless told otherwise
 //

@@ -14,10 +14,12 @@ import (
 	"time"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/store"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/atomicfile"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/config"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/layout"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/logs"
 )
 
 // PutSpec implements agentapi.Backend.
@@ -221,6 +223,9 @@ func (a *Agent) install(spec *agentapi.Spec, stores storesRecord) error {
 	if err != nil {
 		return err
 	}
+	if file.LogConfigFile, err = a.installLogs(spec.Log.Buffering); err != nil {
+		return err
+	}
 	if err := atomicfile.WriteJSON(filepath.Join(a.opts.Dir, engineFile), file); err != nil {
 		return err
 	}
@@ -228,6 +233,20 @@ func (a *Agent) install(spec *agentapi.Spec, stores storesRecord) error {
 	a.mu.stores, a.mu.written, a.mu.hash = stores, spec, c.Hash()
 	a.mu.Unlock()
 	return nil
+}
+
+// installLogs writes logs.yaml where the spec has something to say in it, and returns
+// its path. One of before is left where it is: an engine that runs may read it yet.
+func (a *Agent) installLogs(b *agentapi.Buffering) (string, error) {
+	if b == nil {
+		return "", nil
+	}
+	text, err := logs.FromSpec(b, filepath.Join(a.opts.Dir, logsDir))
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(a.opts.Dir, logsFile)
+	return path, vfs.WriteFileAtomic(vfs.OS{}, path, text)
 }
 
 // problem makes of an error what a person reads.

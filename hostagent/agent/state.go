@@ -25,6 +25,8 @@ const (
 	specFile    = "spec.json"
 	storesFile  = "stores.json"
 	engineFile  = "engine.json"
+	logsFile    = "logs.yaml"
+	logsDir     = "logs"
 	// SocketName is the socket's where none was given.
 	SocketName = "agent.sock"
 )

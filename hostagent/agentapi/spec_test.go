@@ -78,6 +78,11 @@ func TestValidate(t *testing.T) {
 		{"wal_failover.prev_path", func(s *Spec) { s.WALFailover.PrevPaths = Paths{"/old,er"} }},
 		{"side_disk.path", func(s *Spec) { s.WALFailover.Mode, s.SideDisk.Path = "side-disk", "/side,1" }},
 		{"log.level", func(s *Spec) { s.Log.Level = "loud" }},
+		{"log.buffering.max_staleness", func(s *Spec) { s.Log.Buffering = &Buffering{"soon", "1KiB", "1MiB"} }},
+		{"log.buffering.max_staleness", func(s *Spec) { s.Log.Buffering = &Buffering{"0s", "1KiB", "1MiB"} }},
+		{"log.buffering.flush_trigger_size", func(s *Spec) { s.Log.Buffering = &Buffering{"1s", "0", "1MiB"} }},
+		{"log.buffering.max_buffer_size", func(s *Spec) { s.Log.Buffering = &Buffering{"1s", "1KiB", "much"} }},
+		{"log.buffering.max_buffer_size", func(s *Spec) { s.Log.Buffering = &Buffering{"1s", "2KiB", "1KiB"} }},
 	} {
 		s := goodSpec()
 		tc.edit(s)
@@ -99,11 +104,16 @@ func TestDiff(t *testing.T) {
 	}
 	b.RaftLogStore.Backend = "boltdb"
 	b.Log.Level = "debug"
+	b.Log.Buffering = &Buffering{MaxBufferSize: "1MiB"}
+	b = b.WithDefaults()
 	b.Servers[1].Address = "127.0.1.9:8300"
 	b.Servers[0], b.Servers[1] = b.Servers[1], b.Servers[0]
 	b.SideDisk = nil
 	b.Stores[0].Attrs = []string{"ssd", "fast"}
 	want := []Change{
+		{"log.buffering.flush_trigger_size", "", "256KiB", false},
+		{"log.buffering.max_buffer_size", "", "1MiB", false},
+		{"log.buffering.max_staleness", "", "1s", false},
 		{"log.level", "info", "debug", false},
 		{"raft_logstore.backend", "wal", "boltdb", true},
 		{"servers.b.address", "127.0.1.2:8300", "127.0.1.9:8300", true},
@@ -113,7 +123,7 @@ func TestDiff(t *testing.T) {
 	if diff := cmp.Diff(want, Diff(a, b)); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(want[1:], RestartRequired(a, b)); diff != "" {
+	if diff := cmp.Diff(want[4:], RestartRequired(a, b)); diff != "" {
 		t.Error(diff)
 	}
 	for _, c := range Diff(nil, a) {

@@ -149,6 +149,18 @@ func (s *Spec) Sides() []string {
 // Log is the engine's log: level is trace|debug|info|warn|error.
 type Log struct {
 	Level string `json:"level"`
+	// Buffering, where set, makes the agent write a logs.yaml: buffered files in
+	// logs/ of the node's directory. Without it the log is engine.log alone.
+	Buffering *Buffering `json:"buffering,omitempty"`
+}
+
+// Buffering is CockroachDB's: how long and how much of a log is gathered before it
+// is written, and how much is kept while its disk hangs. A Go duration and sizes
+// such as 256KiB.
+type Buffering struct {
+	MaxStaleness     string `json:"max_staleness"`
+	FlushTriggerSize string `json:"flush_trigger_size"`
+	MaxBufferSize    string `json:"max_buffer_size"`
 }
 
 // ServerRules are Consul's rules for leaving.

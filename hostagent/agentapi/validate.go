@@ -35,6 +35,10 @@ var (
 // DefaultInterval is raft_logstore.verification.interval where none is set.
 const DefaultInterval = "60s"
 
+// DefaultBuffering is what is left out of log.buffering: the values of CockroachDB's
+// guide to WAL failover.
+var DefaultBuffering = Buffering{MaxStaleness: "1s", FlushTriggerSize: "256KiB", MaxBufferSize: "50MiB"}
+
 // WithDefaults returns a copy of s in which every field that was left out says
 // what it means.
 func (s *Spec) WithDefaults() *Spec {
@@ -48,6 +52,13 @@ func (s *Spec) WithDefaults() *Spec {
 	setDefault(&d.RaftLogStore.WAL.SegmentSizeMB, 64)
 	setDefault(&d.WALFailover.Mode, DisabledMode)
 	setDefault(&d.Log.Level, "info")
+	if d.Log.Buffering != nil {
+		b := *d.Log.Buffering
+		setDefault(&b.MaxStaleness, DefaultBuffering.MaxStaleness)
+		setDefault(&b.FlushTriggerSize, DefaultBuffering.FlushTriggerSize)
+		setDefault(&b.MaxBufferSize, DefaultBuffering.MaxBufferSize)
+		d.Log.Buffering = &b
+	}
 	return &d
 }
 
@@ -232,6 +243,29 @@ func (s *Spec) checkLog() *Error {
 	}
 	if !slices.Contains(LogLevels, s.Log.Level) {
 		return oneOf("log.level", s.Log.Level, LogLevels)
+	}
+	return s.checkBuffering()
+}
+
+func (s *Spec) checkBuffering() *Error {
+	b := s.Log.Buffering
+	if b == nil {
+		return nil
+	}
+	if d, err := time.ParseDuration(b.MaxStaleness); err != nil || d <= 0 {
+		return bad("log.buffering.max_staleness", b.MaxStaleness, "not a duration above zero", "Write it as Go does: 500ms, 1s.")
+	}
+	const next = "Write a number and a unit: 256KiB, 50MiB."
+	trigger, err := ParseSize(b.FlushTriggerSize)
+	if err != nil || trigger == 0 {
+		return bad("log.buffering.flush_trigger_size", b.FlushTriggerSize, "not a size above zero", next)
+	}
+	size, err := ParseSize(b.MaxBufferSize)
+	if err != nil || size == 0 {
+		return bad("log.buffering.max_buffer_size", b.MaxBufferSize, "not a size above zero", next)
+	}
+	if size < trigger {
+		return bad("log.buffering.max_buffer_size", b.MaxBufferSize, "below flush_trigger_size, "+b.FlushTriggerSize, "Make the buffer larger than what is written at once.")
 	}
 	return nil
 }

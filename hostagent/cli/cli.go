@@ -23,6 +23,9 @@ type Env struct {
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 	Version        string
+
+	// settle, where set, waits a moment for what was written to Stderr.
+	settle func()
 }
 
 // Exit codes.
@@ -145,7 +148,11 @@ func (a *adapter) Run(args []string) int {
 	default:
 		err = run(a.ctx, flags.Args())
 	}
-	return a.report(err)
+	code := a.report(err)
+	if a.env.settle != nil {
+		a.env.settle()
+	}
+	return code
 }
 
 func (a *adapter) report(err error) int {

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -24,6 +25,7 @@ import (
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/store"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/config"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/logs"
 )
 
 // shutdownBound is how long an engine takes to stop by itself. The host agent
@@ -51,15 +53,19 @@ Keys:
   raft_logstore { backend = "wal"|"boltdb", disable_log_cache,
     verification { enabled, interval }, boltdb { no_freelist_sync }, wal { segment_size_mb } }
   wal_failover = "among-stores" | "path=P" | "disabled", each with any number of ",prev_path=Q"
-  log_level, leave_on_terminate, skip_leave_on_interrupt, rejoin_after_leave
+  log_level, log_config_file
+  leave_on_terminate, skip_leave_on_interrupt, rejoin_after_leave
 
-SIGHUP reads the files again and takes over log_level and the rules for leaving;
+SIGHUP reads the files again and takes over the log's keys and the rules for leaving;
 everything else needs a restart, and the log says so. SIGINT and SIGTERM stop the
-engine; leaving the cluster is not built yet.`,
+engine; leaving the cluster is not built yet.
+
+` + logsHelp,
 	make: func(env *Env, flags *flag.FlagSet) func(context.Context, []string) error {
 		var files, dirs words
 		flags.Var(&files, "config-file", "configuration `file`; may be repeated")
 		flags.Var(&dirs, "config-dir", "`directory` of which every *.hcl and *.json is read; may be repeated")
+		logFile := flags.String("log-config-file", "", "logs.yaml, a `file`; it wins over log_config_file")
 		return func(ctx context.Context, args []string) error {
 			if err := noArgs(args); err != nil {
 				return err
@@ -72,6 +78,7 @@ engine; leaving the cluster is not built yet.`,
 				if file.WALFailover == "" {
 					file.WALFailover = env.Getenv("HOLDFAST_WAL_FAILOVER")
 				}
+				file.LogConfigFile = cmp.Or(*logFile, file.LogConfigFile)
 				c, err := file.Config()
 				if err == nil && len(unknown) > 0 {
 					c.Warnings = append(c.Warnings, "these keys are not known here and are ignored: "+strings.Join(unknown, ", "))
@@ -88,11 +95,15 @@ func runEngine(ctx context.Context, env *Env, load func() (*config.Config, error
 	if err != nil {
 		return err
 	}
-	log := hclog.New(&hclog.LoggerOptions{Name: "holdfast", Level: hclog.LevelFromString(c.Log.Level), Output: env.Stderr})
+	sinks, err := openLogs(env, c)
+	if err != nil {
+		return err
+	}
+	log := sinks.Logger()
 	for _, w := range c.Warnings {
 		log.Warn(w)
 	}
-	warnNotBuilt(env, log, c)
+	warnNotBuilt(log, c)
 	tuneMemory(env)
 	// From here on a signal is an orderly end, also while stores are opened.
 	signals := make(chan os.Signal, 4) // from the runtime; more than that in a moment are the same wish
@@ -119,7 +130,7 @@ func runEngine(ctx context.Context, env *Env, load func() (*config.Config, error
 			return nil
 		case sig := <-signals:
 			if sig == syscall.SIGHUP {
-				reload(c, log, load)
+				reload(c, sinks, load)
 				continue
 			}
 			log.Info("stopping", "signal", sig.String())
@@ -154,14 +165,20 @@ func shutdown(n *node.Node, signals <-chan os.Signal) error {
 }
 
 // reload takes over what a running engine can.
-func reload(c *config.Config, log hclog.Logger, load func() (*config.Config, error)) {
+func reload(c *config.Config, sinks *logs.Logs, load func() (*config.Config, error)) {
+	log := sinks.Logger()
 	next, err := load()
+	var to *logs.Config
+	if err == nil {
+		to, err = readLogs(next)
+	}
 	if err != nil {
 		log.Error("reload: the configuration is refused and nothing is changed", "error", err)
 		return
 	}
+	sinks.Reload(to) // which opens every file anew
 	log.SetLevel(hclog.LevelFromString(next.Log.Level))
-	c.Log, c.ServerRules = next.Log, next.ServerRules
+	c.Log, c.LogConfigFile, c.ServerRules = next.Log, next.LogConfigFile, next.ServerRules
 	log.Info("reloaded", "log_level", c.Log.Level)
 	var names []string
 	for _, ch := range agentapi.RestartRequired(c.Spec, next.Spec) {
@@ -173,12 +190,9 @@ func reload(c *config.Config, log hclog.Logger, load func() (*config.Config, err
 }
 
 // warnNotBuilt names what is accepted but has no effect in this version.
-func warnNotBuilt(env *Env, log hclog.Logger, c *config.Config) {
+func warnNotBuilt(log hclog.Logger, c *config.Config) {
 	if c.ServerRules.LeaveOnTerminate {
 		log.Warn("leave_on_terminate is set, but leaving is not built yet: the server stops and stays a member")
-	}
-	if v := env.Getenv("HOLDFAST_LOG_MAX_SYNC_DURATION"); v != "" {
-		log.Warn("HOLDFAST_LOG_MAX_SYNC_DURATION has no effect in this version", "value", v)
 	}
 }
 

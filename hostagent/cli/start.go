@@ -29,7 +29,7 @@ them: --join=a=127.0.0.1:8300,b=127.0.0.2:8300.
   $ holdfast start --store=path=/data/1
   $ holdfast start --store=path=/data/1,attrs=ssd --listen-addr=127.0.0.1:8300 \
       --http-addr=127.0.0.1:8500 --join=127.0.0.1:8300,127.0.0.2:8300,127.0.0.3:8300
-  $ holdfast start --store=path=/data/1 --wal-failover=path=/side
+  $ holdfast start --store=path=/data/1 --wal-failover=path=/side --log-config-file=logs.yaml
   $ holdfast start --store=path=/data/1 --wal-failover=disabled,prev_path=/side
   $ holdfast start --store=path=/data/1,attrs=ssd --store=path=/data/2 --wal-failover=among-stores
 
@@ -37,7 +37,9 @@ Each store keeps a partition of its own: default on the first, then p2, p3 … A
 failed over to a directory which is not in use any more is drained from there first, if
 prev_path names it; stores need not be named.
 
-Environment: HOLDFAST_WAL_FAILOVER is --wal-failover where that is not given.`,
+Environment: HOLDFAST_WAL_FAILOVER is --wal-failover where that is not given.
+
+` + logsHelp,
 	make: func(env *Env, flags *flag.FlagSet) func(context.Context, []string) error {
 		s := &start{env: env}
 		flags.Var(&s.stores, "store", "a `store`, path=P[,attrs=A:B]; may be repeated")
@@ -51,7 +53,7 @@ Environment: HOLDFAST_WAL_FAILOVER is --wal-failover where that is not given.`,
 		flags.StringVar(&s.cache, "cache", "", "accepted and without meaning: all keys are in memory anyway")
 		flags.StringVar(&s.locality, "locality", "", "accepted and without effect yet")
 		flags.StringVar(&s.certs, "certs-dir", "", "not built yet")
-		flags.StringVar(&s.logs, "log-config-file", "", "not built yet")
+		flags.StringVar(&s.logs, "log-config-file", "", "logs.yaml, a `file`")
 		flags.BoolVar(&s.insecure, "insecure", false, "accepted: there is no TLS yet, and an engine listens on loopback only")
 		return func(ctx context.Context, args []string) error {
 			if err := noArgs(args); err != nil {
@@ -98,7 +100,6 @@ func (s *start) load() (*config.Config, error) {
 func (s *start) file() (*config.File, error) {
 	for _, f := range []struct{ name, value, why string }{
 		{"certs-dir", s.certs, "TLS"},
-		{"log-config-file", s.logs, "logs to files and remote sinks"},
 	} {
 		if f.value != "" {
 			return nil, usage("--%s=%s: %s are not built yet; leave the flag out", f.name, f.value, f.why)
@@ -114,7 +115,7 @@ func (s *start) file() (*config.File, error) {
 	f := &config.File{
 		Cluster:     config.Cluster{Name: s.cluster},
 		WALFailover: failover,
-		LogLevel:    s.level,
+		LogLevel:    s.level, LogConfigFile: s.logs,
 	}
 	for _, v := range s.stores {
 		st, err := config.ParseStore(v)

@@ -30,6 +30,9 @@ type Config struct {
 	StoreIDs map[string]string
 	// HTTPAddress is host:port of the HTTP API.
 	HTTPAddress string
+	// LogConfigFile is the path of a logs.yaml, empty for none. What is in it is
+	// read again on SIGHUP.
+	LogConfigFile string
 	// DerivedID is set where nobody named the cluster's ID and it was made
 	// from the list of servers, the same on each of them.
 	DerivedID bool
@@ -70,7 +73,7 @@ var ErrClientMode = errors.New("clients are not built yet")
 
 // Config completes and validates what the files said.
 func (f *File) Config() (*Config, error) {
-	c := &Config{}
+	c := &Config{LogConfigFile: f.LogConfigFile}
 	if f.Server != nil && !*f.Server {
 		return nil, &agentapi.Error{What: "the configuration is refused", Why: fmt.Sprintf("server = false: %v", ErrClientMode),
 			Next: "Set server = true, or leave it out.", Field: "server"}

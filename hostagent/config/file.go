@@ -38,6 +38,8 @@ type File struct {
 	RaftLogStore RaftLogStore `mapstructure:"raft_logstore" json:"raft_logstore,omitzero"`
 	WALFailover  string       `mapstructure:"wal_failover" json:"wal_failover,omitempty"`
 	LogLevel     string       `mapstructure:"log_level" json:"log_level,omitempty"`
+	// LogConfigFile is a logs.yaml; package logs reads it.
+	LogConfigFile string `mapstructure:"log_config_file" json:"log_config_file,omitempty"`
 
 	LeaveOnTerminate     bool `mapstructure:"leave_on_terminate" json:"leave_on_terminate,omitempty"`
 	SkipLeaveOnInterrupt bool `mapstructure:"skip_leave_on_interrupt" json:"skip_leave_on_interrupt,omitempty"`
