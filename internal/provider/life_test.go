@@ -6,10 +6,12 @@ package provider_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
@@ -94,11 +96,11 @@ func life(t *testing.T, s *site) {
 				plancheck.ExpectUnknownValue(address, tfjsonpath.New("endpoints")),
 			),
 		}, {
-			// A setting and the log's level take effect while the engines run.
+			// A setting, the log's level and its files take effect while the engines run.
 			PreConfig: s.remember,
 			Config: s.config(`
 				settings = { "storage.max_sync_duration" = "30s" }
-				log      = { level = "debug" }`) + greet("hello"),
+				log      = { level = "debug", buffering = { max_staleness = "1ms" } }`) + greet("hello"),
 			ConfigPlanChecks: before(plancheck.ExpectResourceAction(address, plancheck.ResourceActionUpdate),
 				plancheck.ExpectResourceAction("holdfast_kv.k", plancheck.ResourceActionNoop)),
 			Check: resource.ComposeAggregateTestCheckFunc(sameID, s.setting("storage.max_sync_duration", "30s"), s.sameEngines,
@@ -107,6 +109,7 @@ func life(t *testing.T, s *site) {
 						if level := s.status(n).Spec.Log.Level; level != "debug" {
 							return fmt.Errorf("node %s: log.level is %s", n, level)
 						}
+						s.logs(n, "reloaded: log_level=debug")
 					}
 					return nil
 				}),
@@ -199,6 +202,19 @@ func (s *site) remember() {
 	for name, n := range s.nodes() {
 		s.pids[name] = n.Status.Engine.PID
 	}
+}
+
+// logs waits until a line is in the log files of a node, which its engine was told
+// to write while it ran.
+func (s *site) logs(node, line string) {
+	path := filepath.Join(s.dir, "nodes", node, "logs", "holdfast.log")
+	s.eventually(10*time.Second, func() error {
+		log, err := os.ReadFile(path)
+		if err == nil && !strings.Contains(string(log), line) {
+			err = fmt.Errorf("%s has no line with %q", path, line)
+		}
+		return err
+	})
 }
 
 // sameEngines checks that no engine was restarted since remember.

@@ -33,7 +33,7 @@ type desired struct {
 	stores    []desiredStore
 	sideGB    int64
 	mode      string
-	level     string
+	engineLog agentapi.Log
 	rules     agentapi.ServerRules
 	settings  map[string]string
 }
@@ -91,7 +91,7 @@ func (d desired) spec(id, name string, machines map[string]platform.Machine) (s 
 		Ports:        d.ports,
 		RaftLogStore: node.log,
 		WALFailover:  agentapi.WALFailover{Mode: d.mode},
-		Log:          agentapi.Log{Level: d.level},
+		Log:          d.engineLog,
 		ServerRules:  d.rules,
 	}
 	for _, peer := range d.names() {

@@ -75,7 +75,7 @@ func (r *Resource) ImportState(ctx context.Context, req resource.ImportStateRequ
 	set("side_disk", diskObject{SizeGB: d.sideGB})
 	set("raft_logstore", logStoreOf(f.log))
 	set("wal_failover", modeObject{Mode: d.mode})
-	set("log", levelObject{Level: d.level})
+	set("log", logObjectOf(d.engineLog))
 	set("server", serverObject(d.rules))
 	set("deletion_protection", true)
 	set("effective", types.MapValueMust(effectiveType.ElemType, nil))
@@ -142,7 +142,7 @@ func describe(name, id string, machines map[string]platform.Machine, nodes obser
 		return nil, diags.Problem{What: "The cluster cannot be imported", Why: "no agent told what its node should be: " + errors.Join(errs...).Error(),
 			Next: "Start an agent of the cluster, or apply a configuration of the same name and directory: it takes the cluster over."}
 	}
-	f.ports, f.mode, f.level, f.rules = spec.Ports, spec.WALFailover.Mode, spec.Log.Level, spec.ServerRules
+	f.ports, f.mode, f.engineLog, f.rules = spec.Ports, spec.WALFailover.Mode, spec.Log, spec.ServerRules
 	f.log = mostCommon(logs)
 	for _, s := range spec.Servers {
 		log, known := logs[s.Name]

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/observe"
 )
 
@@ -41,7 +42,7 @@ func TestDescribe(t *testing.T) {
 	d := threeNodes()
 	d.nodes["d"] = desiredNode{voter: false, log: d.nodes["a"].log}
 	d.stores = append(d.stores, desiredStore{sizeGB: 3, fileSystem: filesystemXFS, attrs: []string{"ssd"}})
-	d.mode, d.level, d.sideGB = modeAmongStores, "warn", 30
+	d.mode, d.engineLog, d.sideGB = modeAmongStores, agentapi.Log{Level: "warn", Buffering: new(agentapi.DefaultBuffering)}, 30
 	d.rules.RejoinAfterLeave = true
 	setNode(&d, "c", func(n *desiredNode) { n.log.Backend = "boltdb" })
 	want := d

@@ -95,8 +95,14 @@ type (
 	modeObject struct {
 		Mode string `tfsdk:"mode"`
 	}
-	levelObject struct {
-		Level string `tfsdk:"level"`
+	logObject struct {
+		Level     string           `tfsdk:"level"`
+		Buffering *bufferingObject `tfsdk:"buffering"`
+	}
+	bufferingObject struct {
+		MaxStaleness     string `tfsdk:"max_staleness"`
+		FlushTriggerSize string `tfsdk:"flush_trigger_size"`
+		MaxBufferSize    string `tfsdk:"max_buffer_size"`
 	}
 	serverObject struct {
 		LeaveOnTerminate     bool `tfsdk:"leave_on_terminate"`
@@ -147,7 +153,7 @@ func (m *model) desired(ctx context.Context, diags *diag.Diagnostics) (d desired
 	part(ok)
 	mode, ok := decode[modeObject](ctx, m.WALFailover, diags)
 	part(ok)
-	level, ok := decode[levelObject](ctx, m.Log, diags)
+	log, ok := decode[logObject](ctx, m.Log, diags)
 	part(ok)
 	rules, ok := decode[serverObject](ctx, m.Server, diags)
 	part(ok)
@@ -163,7 +169,7 @@ func (m *model) desired(ctx context.Context, diags *diag.Diagnostics) (d desired
 		name: m.Name.ValueString(), directory: local.Directory, binary: m.Binary.ValueString(),
 		ports:  agentapi.Ports{Server: int(ports.Server), HTTP: int(ports.HTTP)},
 		nodes:  map[string]desiredNode{},
-		sideGB: side.SizeGB, mode: mode.Mode, level: level.Level,
+		sideGB: side.SizeGB, mode: mode.Mode, engineLog: log.spec(),
 		rules:    agentapi.ServerRules(rules),
 		settings: set,
 	}
@@ -174,6 +180,14 @@ func (m *model) desired(ctx context.Context, diags *diag.Diagnostics) (d desired
 		d.stores = append(d.stores, desiredStore{sizeGB: s.Disk.SizeGB, fileSystem: s.FileSystem, attrs: s.Attrs})
 	}
 	return d, true
+}
+
+func (o logObject) spec() agentapi.Log {
+	return agentapi.Log{Level: o.Level, Buffering: (*agentapi.Buffering)(o.Buffering)}
+}
+
+func logObjectOf(l agentapi.Log) logObject {
+	return logObject{Level: l.Level, Buffering: (*bufferingObject)(l.Buffering)}
 }
 
 func (o logStoreObject) spec() agentapi.RaftLogStore {

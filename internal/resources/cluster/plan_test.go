@@ -21,7 +21,7 @@ func threeNodes() desired {
 		name: "orders", directory: "/srv/orders", ports: agentapi.Ports{Server: 8300, HTTP: 8500},
 		nodes:  map[string]desiredNode{"a": {true, log}, "b": {true, log}, "c": {true, log}},
 		stores: []desiredStore{{sizeGB: 10, fileSystem: filesystemExt4}},
-		sideGB: minSideGB, mode: modeDisabled, level: "info", settings: map[string]string{},
+		sideGB: minSideGB, mode: modeDisabled, engineLog: agentapi.Log{Level: "info"}, settings: map[string]string{},
 	}
 }
 
@@ -66,7 +66,7 @@ func TestRefusals(t *testing.T) {
 	for name, tc := range map[string]change{
 		"nothing": {change: func(*desired) {}},
 		"what changes in place": {change: func(d *desired) {
-			d.level, d.mode, d.binary = "debug", modeSideDisk, "/opt/holdfast"
+			d.engineLog.Level, d.mode, d.binary = "debug", modeSideDisk, "/opt/holdfast"
 			d.rules.LeaveOnTerminate = true
 			d.settings = map[string]string{settingMaxSync: "30s"}
 			d.stores[0].attrs = []string{"ssd"}
@@ -134,7 +134,7 @@ func TestNotices(t *testing.T) {
 		want   []string // parts of the warnings
 	}{
 		"nothing":        {},
-		"in place":       {change: func(d *desired) { d.level, d.settings = "debug", map[string]string{settingMaxSync: "30s"} }},
+		"in place":       {change: func(d *desired) { d.engineLog.Level, d.settings = "debug", map[string]string{settingMaxSync: "30s"} }},
 		"a restart each": {change: func(d *desired) { d.mode = modeSideDisk }, want: []string{"node a: wal_failover.mode: disabled → side-disk\n  node b: wal_failover.mode: disabled → side-disk\n  node c: wal_failover.mode: disabled → side-disk"}},
 		"a restart each, on the store's own disk": {
 			change: func(d *desired) { d.mode = modeSideDisk },

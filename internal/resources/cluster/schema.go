@@ -112,6 +112,7 @@ func clusterSchema(ctx context.Context) schema.Schema {
 					MarkdownDescription: "`trace`, `debug`, `info`, `warn` or `error`. Takes effect without a restart. Default `info`.",
 					Validators:          []validator.String{oneOf(agentapi.LogLevels...)},
 				},
+				"buffering": bufferingAttribute(),
 			}),
 			"server": object("Consul's rules for leaving the cluster. **The engine of this version records them and never leaves:** a server that stops stays a member.", map[string]schema.Attribute{
 				"leave_on_terminate":      boolAttribute(false, "Leave the cluster on SIGTERM; otherwise the server stays a member and comes back."),

@@ -49,7 +49,11 @@ func objectOfDefaults(attributes map[string]schema.Attribute) types.Object {
 			a.Default.DefaultInt64(ctx, defaults.Int64Request{}, &resp)
 			values[name] = resp.PlanValue
 		case schema.SingleNestedAttribute:
-			values[name] = objectOfDefaults(a.Attributes)
+			o := objectOfDefaults(a.Attributes)
+			if a.Default == nil {
+				o = types.ObjectNull(o.AttributeTypes(ctx))
+			}
+			values[name] = o
 		case schema.ListAttribute:
 			values[name] = types.ListNull(a.ElementType)
 		default:
