@@ -95,7 +95,7 @@ func runEngine(ctx context.Context, env *Env, load func() (*config.Config, error
 	if err != nil {
 		return err
 	}
-	sinks, err := openLogs(env, c)
+	sinks, stalled, err := openLogs(env, c)
 	if err != nil {
 		return err
 	}
@@ -135,6 +135,13 @@ func runEngine(ctx context.Context, env *Env, load func() (*config.Config, error
 			}
 			log.Info("stopping", "signal", sig.String())
 			return shutdown(n, signals)
+		case err := <-stalled:
+			// Also in order: a thread that a disk holds would keep the sockets open.
+			e := &agentapi.Error{What: "the engine ended itself", Why: err.Error(), Next: "Look at the disk of the log, or set HOLDFAST_LOG_MAX_SYNC_DURATION=0s to go on without it."}
+			if err := shutdown(n, signals); err != nil {
+				e.Why += "; " + err.Error()
+			}
+			return e
 		case <-ctx.Done():
 			return shutdown(n, signals)
 		}

@@ -56,22 +56,28 @@ one write before the process is ended, because its disk is taken for dead: 20s, 
 40s where wal_failover is on; 0 is never. It does not apply to standard error.`
 
 // openLogs starts the log of an engine. From here on standard error is written
-// without waiting for it, also what is said when the command ends.
-func openLogs(env *Env, c *config.Config) (*logs.Logs, error) {
+// without waiting for it, also what is said when the command ends. The channel gets
+// one error, when the disk of a log file is taken for dead; whoever gets it ends the
+// process in an orderly way, and where nobody does in time it just ends.
+func openLogs(env *Env, c *config.Config) (*logs.Logs, <-chan error, error) {
 	sinks, err := readLogs(c)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	limit, err := logMaxSync(env, c)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	stalled := make(chan error, 1) // from the log's Fatal, once
 	l, err := logs.Open(sinks, logs.Options{
 		Name: "holdfast", Level: hclog.LevelFromString(c.Log.Level), Stderr: env.Stderr, Metrics: telemetry.Process(),
-		MaxSync: limit, Fatal: func(error) { os.Exit(exitFailed) }, // the log said why
+		MaxSync: limit, Fatal: func(err error) {
+			stalled <- err
+			time.AfterFunc(shutdownBound+2*time.Second, func() { os.Exit(exitFailed) })
+		},
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	l.Capture()
 	env.Stderr = l.Stderr()
@@ -80,7 +86,7 @@ func openLogs(env *Env, c *config.Config) (*logs.Logs, error) {
 		defer cancel()
 		_ = l.Close(ctx) // there is nowhere left to say it
 	}
-	return l, nil
+	return l, stalled, nil
 }
 
 // readLogs reads the logs.yaml of a configuration, if there is one.

@@ -30,8 +30,9 @@ type Options struct {
 	Metrics *telemetry.Sink // one of its own where nil
 	// MaxSync is how long a file may take to take one write; 0 is for ever.
 	MaxSync time.Duration
-	// Fatal ends the process because of a disk that took longer. The other
-	// sinks had lastWords before to write why. Nothing happens where it is nil.
+	// Fatal is to end the process because of a disk that took longer. It is called
+	// once, after the other sinks had lastWords to write why. Nothing happens
+	// where it is nil.
 	Fatal func(error)
 }
 
