@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -163,13 +164,19 @@ const drawn = `JSON.stringify(Object.fromEntries([...document.querySelectorAll("
 	return [f.id, n];
 })))`
 
-func (p *tab) charts() map[string]int {
+// lines waits until every chart has so many pixels of lines.
+func (p *tab) lines(pixels int) {
 	p.t.Helper()
-	out := make(map[string]int)
-	if err := json.Unmarshal([]byte(eval[string](p, drawn)), &out); err != nil {
-		p.t.Fatal(err)
-	}
-	return out
+	cluster.Eventually(p.t, "lines in every chart", func() error {
+		charts := make(map[string]int)
+		if err := json.Unmarshal([]byte(eval[string](p, drawn)), &charts); err != nil {
+			return err
+		}
+		if len(charts) != 5 || slices.Min(slices.Collect(maps.Values(charts))) < pixels {
+			return fmt.Errorf("pixels of lines: %v", charts)
+		}
+		return nil
+	})
 }
 
 // check is what holds for every page, whatever its state.
@@ -219,14 +226,20 @@ var looks = []struct {
 	{"phone-dark", 375, 812, "dark"},
 }
 
-// TestBrowserNode looks at a real node under load. Without the policy's
-// style-src, without console.js, and with a table that is too wide it was seen
-// to fail.
+// TestBrowserNode looks at a real node under load, and at how its data disk
+// hangs. Without the policy's style-src, without console.js, and with a table
+// that is too wide it was seen to fail.
 func TestBrowserNode(t *testing.T) {
 	ctx := browser(t)
 	// A browser keeps the machine busy: no election is to come of it.
-	c := cluster.New(t, cluster.Options{Configure: func(cfg *node.Config) { cfg.Timing = node.Timing{} }})
+	c := cluster.New(t, cluster.Options{Side: true, Configure: func(cfg *node.Config) { cfg.Timing = node.Timing{HandOverAfter: time.Hour} }})
 	leader := c.Leader("default")
+	// Nor is a busy disk to count as one that hangs.
+	threshold := "1s"
+	if _, err := c.Node(leader).Apply(t.Context(), "default", kv.Command{Op: kv.OpSettings,
+		Settings: map[string]*string{kv.SettingUnhealthyOpThreshold: &threshold}}); err != nil {
+		t.Fatal(err)
+	}
 	load, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -247,21 +260,36 @@ func TestBrowserNode(t *testing.T) {
 			p := open(t, ctx, url+"/ui", look.width, look.height, look.scheme)
 			p.until(`document.querySelector("#chart-throughput .legend b").textContent.endsWith("/s")`)
 			p.until(`document.querySelectorAll(".chart canvas").length === 5`)
-			cluster.Eventually(t, "lines in the first two charts", func() error {
-				if n := p.charts(); n["chart-throughput"] < 5 || n["chart-latency"] < 5 {
-					return fmt.Errorf("pixels of lines: %v", n)
-				}
-				return nil
-			})
+			p.lines(5)
 			p.until(`document.title === "○ test / ` + leader + `: primary"`)
-			// What is absent is said to be.
-			if text := eval[string](p, `document.querySelector("#chart-switches .no-data:not([hidden])").textContent`); text != "no data: failover is disabled" {
-				t.Errorf("the chart of switches says %q", text)
-			}
 			p.check(url)
 			p.keep("node-" + look.name)
 		})
 	}
+	t.Run("stall", func(t *testing.T) {
+		p := open(t, ctx, url+"/ui", 1280, 900, "light")
+		p.until(`document.querySelector(".badge").textContent.endsWith("primary")`)
+		c.Data(leader).Freeze()
+		p.until(`document.title === "● test / ` + leader + `: secondary" && document.querySelector(".badge").textContent.endsWith("secondary")`)
+		p.until(`document.querySelector("#chart-switches .legend b").textContent === "1"`)
+		p.check(url)
+		p.keep("node-stall")
+		c.Data(leader).Thaw()
+		p.until(`document.title === "○ test / ` + leader + `: primary" && document.querySelector("#chart-switches .legend b").textContent === "2"`)
+		p.check(url)
+	})
+}
+
+// TestBrowserNoData: what is absent is said to be.
+func TestBrowserNoData(t *testing.T) {
+	ctx := browser(t)
+	url := serve(t, console.StartFixture(t, "disabled"))
+	p := open(t, ctx, url+"/ui", 1280, 900, "light")
+	for _, id := range []string{"secondary", "primary", "switches"} {
+		p.until(fmt.Sprintf(`document.querySelector("#chart-%s .no-data:not([hidden])")?.textContent === "no data: failover is disabled"`, id))
+	}
+	p.until(`document.querySelector("#chart-throughput .no-data").hidden`)
+	p.check(url)
 }
 
 // TestBrowserStates looks at states that a healthy cluster is not in.
@@ -275,15 +303,7 @@ func TestBrowserStates(t *testing.T) {
 			}
 			t.Run(state+"-"+look.name, func(t *testing.T) {
 				p := open(t, ctx, url+"/ui", look.width, look.height, look.scheme)
-				cluster.Eventually(t, "lines in every chart", func() error {
-					n := p.charts()
-					for id, pixels := range n {
-						if pixels < 50 {
-							return fmt.Errorf("pixels of lines: %v (%s)", n, id)
-						}
-					}
-					return nil
-				})
+				p.lines(50)
 				p.check(url)
 				p.keep(state + "-" + look.name)
 				if state != "failed-over" {
@@ -321,7 +341,7 @@ func TestBrowserUnreachable(t *testing.T) {
 	// What changes is read aloud, once, and the page is not another one.
 	run(p, chromedp.Evaluate[bool](`window.same = true`))
 	h.set(rename(first, console.StartFixture(t, "failed-over")))
-	p.until(`document.getElementById("announce").textContent.includes("writes to its side disk") && window.same`)
+	p.until(`document.getElementById("announce").textContent.includes("writes to its side:") && window.same`)
 	p.until(`document.querySelector(".badge").textContent.endsWith("secondary") && document.getElementById("icon").href.includes("icon-warn")`)
 	h.set(console.StartFixture(t, "no-leader"))
 	p.until(`window.same === undefined && document.title === "● orders / a: no leader"`)

@@ -119,7 +119,7 @@ func fixtures() []*fixture {
 
 	over := sideDisk(activeSecondary)
 	over.SwitchCount, over.SecondaryDurationNS, over.HedgeCount = 7, int64(5*time.Minute+41*time.Second), 19
-	over.LastSwitch = &api.Switch{At: noon.Add(-12 * time.Second), Reason: "a write is overdue by 100ms on /srv/orders/a/data"}
+	over.LastSwitch = &api.Switch{At: noon.Add(-12 * time.Second), Reason: "the primary has not taken an operation for 101ms"}
 	over.HungNS, over.Pending, over.PendingBytes = int64(12*time.Second+300*time.Millisecond), 2412, 3<<20+200<<10
 	over.Sides[0].JournalBytes = 3<<20 + 400<<10
 
@@ -129,7 +129,7 @@ func fixtures() []*fixture {
 
 	full := sideDisk(activeSecondary)
 	full.SwitchCount, full.SecondaryDurationNS = 1, int64(4*time.Minute+5*time.Second)
-	full.LastSwitch = &api.Switch{At: noon.Add(-245 * time.Second), Reason: "a write is overdue by 100ms on /srv/orders/a/data"}
+	full.LastSwitch = &api.Switch{At: noon.Add(-245 * time.Second), Reason: "the primary has not taken an operation for 101ms"}
 	full.Sides[0].JournalBytes, full.Sides[0].Alarm = 900<<20, true
 	full.PrimaryError, full.Replayed = "append: input/output error", 12
 
@@ -143,7 +143,7 @@ func fixtures() []*fixture {
 	among1.Mode, among2.Mode = "among-stores", "among-stores"
 	among1.Sides[0].Path, among2.Sides[0].Path = "/srv/orders/a/data2", "/srv/orders/a/data1"
 	among2.SwitchCount, among2.SecondaryDurationNS = 1, int64(900*time.Millisecond)
-	among2.LastSwitch = &api.Switch{At: noon.Add(-900 * time.Millisecond), Reason: "a write is overdue by 100ms"}
+	among2.LastSwitch = &api.Switch{At: noon.Add(-900 * time.Millisecond), Reason: "the primary has not taken an operation for 100ms"}
 
 	failed := partition("default", "a", "b")
 	failed.Error = `the log failed: write /srv/orders/a/data/raft/default/wal/00000001.wal: input/output error`

@@ -20,9 +20,8 @@ const (
 )
 
 // hangs is how long one call on a data disk goes on before the page says that
-// the disk hangs: the default of storage.wal_failover.unhealthy_op_threshold,
-// tenfold, since here nothing depends on it and nobody should be alarmed twice
-// a minute.
+// the disk hangs: tenfold the default of the threshold that a log fails over
+// by. Nothing depends on it here, and a page that blinks is not believed.
 const hangs = time.Second
 
 // tone is how much something wants attention; a page shows it in colour, shape
@@ -90,11 +89,11 @@ func judge(s *api.NodeStores) verdict {
 	case len(hung) > 0:
 		return verdict{toneBad, "disk hangs", fmt.Sprintf("The data disk of %s hangs, and its log with it.", list(hung))}
 	case len(full) > 0:
-		return verdict{toneBad, "side nearly full", fmt.Sprintf("The journal of %s has nearly used up its side disk.", list(full))}
+		return verdict{toneBad, "side nearly full", fmt.Sprintf("The journal of %s has nearly used up its side.", list(full))}
 	case len(over) > 0:
-		return verdict{toneWarn, activeSecondary, fmt.Sprintf("The log of %s writes to its side disk: the data disk is slow or hangs.", list(over))}
+		return verdict{toneWarn, activeSecondary, fmt.Sprintf("The log of %s writes to its side: the data disk is slow or hangs.", list(over))}
 	case len(sick) > 0:
-		return verdict{toneWarn, "side unhealthy", fmt.Sprintf("The side disk of %s is unhealthy: if the data disk hangs now, writes hang with it.", list(sick))}
+		return verdict{toneWarn, "side unhealthy", fmt.Sprintf("The side of %s is unhealthy: if the data disk hangs now, writes hang with it.", list(sick))}
 	case len(s.Stores) == 0:
 		return verdict{toneOK, "no stores", "This node holds no store and no partition."}
 	case len(bare) > 0:

@@ -199,7 +199,7 @@ func (s *state) tiles() []tile {
 	if canFail {
 		count.Value, count.Note = countText(switches), "since the start"
 		if last != nil {
-			count.Note = "last " + agoText(s.Now.Sub(last.At))
+			count.Note = "last one " + agoText(s.Now.Sub(last.At))
 		}
 	}
 	rate := tile{Label: "Writes", Value: figure(s.Applied), Unit: "/s", Note: figure(s.Writes) + "/s through this node"}
@@ -229,7 +229,7 @@ func (s *state) store(st *api.Store) storeView {
 	}
 	switch {
 	case f.Active == activeSecondary:
-		v.Tone, v.Said = toneWarn, "failed over: the log writes to the side disk"
+		v.Tone, v.Said = toneWarn, "failed over: the log writes to its side"
 	case f.Mode == modeDisabled:
 		v.Tone, v.Said = toneOK, "failover is disabled"
 		v.NoSides = "Failover is disabled: this log has no side."
