@@ -165,7 +165,11 @@ var notBuilt = []string{"/v1/session/", "/v1/txn", "/v1/snapshot", "/v1/catalog/
 func (h *handler) notFound(w http.ResponseWriter, path string) {
 	if path == "/" {
 		w.Header()["Content-Type"] = textType
-		_, _ = w.Write([]byte("Holdfast engine\n")) // a client that left is no news
+		text := "Holdfast engine\n"
+		if h.console != nil {
+			text = "Holdfast engine; its console is at " + consolePath + "\n"
+		}
+		_, _ = w.Write([]byte(text)) // a client that left is no news
 		return
 	}
 	for _, p := range notBuilt {

@@ -240,6 +240,8 @@ func TestConsoleMounted(t *testing.T) {
 		{with, "/ui", "rebound.example", http.StatusForbidden, "does not answer to the name"},
 		{with, "/uighur", "127.0.0.1:8500", http.StatusNotFound, "there is nothing at /uighur"},
 		{with, "/v1/ui", "127.0.0.1:8500", http.StatusNotFound, "there is nothing at"},
+		{with, "/", "127.0.0.1:8500", http.StatusOK, "Holdfast engine; its console is at /ui"},
+		{without, "/", "127.0.0.1:8500", http.StatusOK, "Holdfast engine\n"},
 		{without, "/ui", "127.0.0.1:8500", http.StatusNotFound, "there is nothing at /ui"},
 	} {
 		r := httptest.NewRequest(http.MethodGet, tc.target, nil)
