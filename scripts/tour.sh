@@ -18,4 +18,4 @@ echo "\$ holdfast kv put -http-addr $first hello 'written through the first node
 echo "\$ holdfast kv get -http-addr $last hello"
 "$holdfast" kv get -http-addr "$last" hello
 echo
-echo "The cluster is running. Try: curl $first/v1/kv/hello?raw    make plan    make stop"
+echo "The cluster is running; its console is at $first/ui. Try: curl $first/v1/kv/hello?raw    make plan    make stop"
