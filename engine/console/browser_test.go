@@ -53,8 +53,11 @@ func browser(t *testing.T) context.Context {
 	if path == "" {
 		t.Skip("no Chromium here: the console is not looked at in a browser. `make browser` installs it as root; or set HOLDFAST_CHROMIUM")
 	}
+	home := t.TempDir()
 	opts := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(path),
-		chromedp.Flag("hide-scrollbars", false), chromedp.Flag("lang", "en-GB"), chromedp.UserDataDir(t.TempDir()))
+		chromedp.Flag("hide-scrollbars", false), chromedp.Flag("lang", "en-GB"), chromedp.UserDataDir(filepath.Join(home, "profile")),
+		// What it leaves behind goes with the test.
+		chromedp.Env("TMPDIR="+home, "HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home))
 	if os.Geteuid() == 0 {
 		opts = append(opts, chromedp.NoSandbox) // Chromium refuses to have one as root
 	}
