@@ -69,6 +69,23 @@ func (n Node) leads(partition string) bool {
 	return ok && n.EngineRunning() && p.State == "Leader"
 }
 
+// hangs is how long a call on a disk may take before the disk counts as hanging
+// for what can wait.
+const hangs = time.Second
+
+// Hung are the stores of the node whose disk has not answered for a while.
+func (n Node) Hung() []string {
+	var stores []string
+	if n.Status.Engine.Stores != nil {
+		for _, s := range n.Status.Engine.Stores.Stores {
+			if time.Duration(s.Failover.HungNS) > hangs {
+				stores = append(stores, s.Path)
+			}
+		}
+	}
+	return stores
+}
+
 // OnSecondary are the stores of the node whose log writes to its side.
 func (n Node) OnSecondary() []string {
 	stores := []string{}

@@ -17,6 +17,8 @@ type Node struct {
 	Running bool
 	// Partitions are the raft groups that the engine tells of, one per store.
 	Partitions []Partition
+	// Hung are the stores whose disk does not answer now.
+	Hung []string
 	// Restart lists why the engine has to restart: "ports.http: 8501 → 8500".
 	Restart []string
 }
@@ -95,6 +97,9 @@ func gate(nodes []Node, name string) string {
 	for _, n := range nodes {
 		if n.Voter && n.Name != name && !n.Running {
 			return fmt.Sprintf("voter %s does not run", n.Name)
+		}
+		if len(n.Hung) > 0 && (n.Voter || n.Name == name) { // its engine would be held by it, or a voter may end for it
+			return fmt.Sprintf("a disk of %s hangs: %s", n.Name, strings.Join(n.Hung, ", "))
 		}
 	}
 	partitions := partitionNames(nodes)

@@ -15,7 +15,7 @@ import (
 // TestPlan reads clusters and shows the order of their restarts, or what keeps one from
 // beginning or from counting as done. A node is a line:
 //
-//	NAME [leader] [nonvoter] [down] [applied=N] [commit=N] [restart=ATTRIBUTE]…
+//	NAME [leader] [nonvoter] [down] [applied=N] [commit=N] [hung=STORE] [restart=ATTRIBUTE]…
 //
 // leader, applied and commit are of the partition default, p2:leader and so on of p2,
 // which a node has only where it is named.
@@ -83,6 +83,8 @@ func parseNodes(t *testing.T, d *datadriven.TestData) []Node {
 				p.Applied = number()
 			case "commit":
 				p.Commit = number()
+			case "hung":
+				n.Hung = append(n.Hung, value)
 			case "restart":
 				n.Restart = append(n.Restart, value)
 			default:

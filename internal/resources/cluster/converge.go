@@ -214,6 +214,7 @@ func (w *work) rolloutNodes(nodes observe.Nodes) []rollout.Node {
 		n := nodes[name]
 		node := rollout.Node{
 			Name: name, Voter: w.want.nodes[name].voter, Running: n.EngineRunning(),
+			Hung:    n.Hung(),
 			Restart: changes(n.Status.Engine.RestartRequired),
 		}
 		for _, p := range n.Partitions() {
