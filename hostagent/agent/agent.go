@@ -51,7 +51,8 @@ type Agent struct {
 	log     hclog.Logger
 	started time.Time
 	sup     *supervise.Supervisor
-	dirs    *status.Dirs
+	dirs    *status.Dirs   // of the stores
+	side    *status.Dirs   // of the side disk, which is no store
 	disks   status.Bounded // making directories, by path
 
 	// apply is held by whoever changes the node: one spec at a time. It is
@@ -129,6 +130,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 func open(opts Options) (*Agent, error) {
 	a := &Agent{opts: opts, log: opts.Logger, started: time.Now()}
 	a.dirs = &status.Dirs{Contents: contents, Bound: lookBound}
+	a.side = &status.Dirs{Bound: lookBound}
 	var rec specRecord
 	if _, err := readJSON(filepath.Join(opts.Dir, specFile), &rec, &rec.Format); err != nil {
 		return nil, err

@@ -241,6 +241,26 @@ func (n *node) write(name, text string) {
 	}
 }
 
+// A side disk that logs fail over to holds their journals and no store: that
+// is no problem of the node. (It was, while status read it as it reads a store.)
+func TestSideHoldsJournals(t *testing.T) {
+	n := newNode(t)
+	n.start()
+	n.put(n.changed(func(s *agentapi.Spec) { s.WALFailover.Mode = "side-disk" }))
+	st := n.until("an armed side", func(st agentapi.Status) bool {
+		e := st.Engine.Stores
+		return e != nil && len(e.Stores) == 1 && len(e.Stores[0].Failover.Sides) == 1 && e.Stores[0].Failover.Sides[0].Armed
+	})
+	if st.Side == nil || st.Side.Path != n.spec.SideDisk.Path || st.Side.FreeBytes == 0 {
+		t.Errorf("the side: %+v", st.Side)
+	}
+	for _, p := range st.Problems {
+		if strings.Contains(p.Why, "holdfast-store.json") {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
 // What a change of the spec comes to: taken over, waiting for a restart, or
 // refused. None of them touches the engine.
 func TestSpecChanges(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -41,22 +42,22 @@ func (a *Agent) Status(ctx context.Context) agentapi.Status {
 	for _, s := range spec.Stores {
 		paths = append(paths, s.Path)
 	}
-	if spec.SideDisk != nil {
-		paths = append(paths, spec.SideDisk.Path)
-	}
 	var wg sync.WaitGroup
-	var errs []error
+	var errs, sideErrs []error
 	wg.Go(func() { st.Stores, errs = a.dirs.Look(paths) })
+	if spec.SideDisk != nil {
+		wg.Go(func() {
+			var sides []agentapi.StoreStatus
+			sides, sideErrs = a.side.Look([]string{spec.SideDisk.Path})
+			st.Side = &sides[0]
+		})
+	}
 	var more []agentapi.Problem
 	wg.Go(func() { st.Engine, more = a.engine(ctx, spec, hash) })
 	wg.Wait()
-	if spec.SideDisk != nil {
-		side := st.Stores[len(spec.Stores)]
-		st.Side, st.Stores = &side, st.Stores[:len(spec.Stores)]
-	}
 	problems = append(problems, more...)
 	problems = append(problems, sharedDevices(spec, &st, a.started)...)
-	for _, err := range errs {
+	for _, err := range slices.Concat(errs, sideErrs) {
 		switch {
 		case err == nil, errors.Is(err, os.ErrNotExist) && len(a.problemsNow()) > 0:
 			// what is missing is told by the convergence
