@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/failover"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/mountinfo"
@@ -123,16 +125,28 @@ func (n *Node) openLog(ctx context.Context, i int, p *partition) (*failover.Log,
 	return failover.Open(ctx, fc)
 }
 
+// giveUpTime is how long a node that ends for its disk takes to hand leadership over.
+const giveUpTime = 500 * time.Millisecond
+
 // giveUp ends the node although a call hangs in the kernel, which keeps the
 // process, and with it every socket, for as long as the disk hangs: so sockets
-// are closed first, and peers and clients turn to others. It blocks for nothing.
+// are closed first, and peers and clients turn to others. Where the log is on
+// its side leadership can still be handed over before, which saves the election.
 func (n *Node) giveUp(err error) {
-	n.fail(err)
+	n.log.Error("the node ends: its disk hangs", "error", err)
+	ctx, cancel := context.WithTimeout(context.Background(), giveUpTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, p := range n.partitions {
+		wg.Go(func() { p.handOver(ctx) })
+	}
+	wg.Wait()
 	_ = n.mux.ln.Close()
 	_ = n.http.Close()
 	for _, p := range n.partitions {
 		p.sever()
 	}
+	n.fail(err)
 }
 
 // sever closes every connection of the partition.
