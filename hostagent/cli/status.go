@@ -220,8 +220,8 @@ func printStatus(out io.Writer, nodes []nodeStatus) error {
 	return w.Flush()
 }
 
-// failoverCell says which directory a log writes to: its mode alone while that is
-// the store's, and what keeps it from another where something does.
+// failoverCell is a log's mode and where it writes, or what keeps it from failing
+// over where something does.
 func failoverCell(f api.Failover) string {
 	if f.Mode == "" || f.Mode == agentapi.DisabledMode {
 		return f.Mode
