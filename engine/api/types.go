@@ -144,24 +144,41 @@ type Switch struct {
 // Verification is what the verification of a store's log found since the
 // engine started.
 type Verification struct {
+	Interval              string `json:"interval"` // between a leader's checkpoints, as Go writes durations
+	CheckpointsWritten    uint64 `json:"checkpoints_written"`
 	RangesVerified        uint64 `json:"ranges_verified"`
 	ReadChecksumFailures  uint64 `json:"read_checksum_failures"`
 	WriteChecksumFailures uint64 `json:"write_checksum_failures"`
 	DroppedReports        uint64 `json:"dropped_reports"`
-	// LastReport is nil until the first range was read.
-	LastReport *VerificationReport `json:"last_report"`
+	// Skipped counts ranges that were not compared: busy (they are the dropped
+	// reports), compacted, truncated, in_snapshot, uncovered, newer_version.
+	Skipped map[string]uint64 `json:"skipped,omitempty"`
+	// LastReport is nil until the first range was read, LastFailure until one was
+	// not ok.
+	LastReport  *VerificationReport `json:"last_report"`
+	LastFailure *VerificationReport `json:"last_failure,omitempty"`
 }
 
-// VerificationReport is what one range of a log was found to be.
+// VerificationReport is what one range of a log was found to be: the entries
+// RangeStart ≤ i < RangeEnd.
 type VerificationReport struct {
 	At time.Time `json:"at"`
-	// Result is ok, in_flight_corruption, storage_corruption, or why the range
-	// was not compared.
+	// Result is ok, in_flight_corruption (what this server was given to write is
+	// not what the leader wrote) or storage_corruption (what it reads is not what
+	// was written).
 	Result     string `json:"result"`
 	RangeStart uint64 `json:"range_start"`
 	RangeEnd   uint64 `json:"range_end"`
-	ElapsedNS  int64  `json:"elapsed_ns"`
-	Error      string `json:"error,omitempty"`
+	// The checksums, 16 hexadecimal digits each; empty where one is not known:
+	// WriteChecksum of a range that began before the engine was started.
+	LeaderChecksum string `json:"leader_checksum"`
+	WriteChecksum  string `json:"write_checksum"`
+	ReadChecksum   string `json:"read_checksum"`
+	// Entry is the first entry that is known to be damaged, 0 if none is.
+	Entry     uint64 `json:"entry,omitempty"`
+	ElapsedNS int64  `json:"elapsed_ns"`
+	// Error says why an entry or the checkpoint could not be read.
+	Error string `json:"error,omitempty"`
 }
 
 // Side is a directory that a store's log may fail over to.

@@ -76,7 +76,7 @@ func (n *Node) Stores() api.NodeStores {
 			SizeBytes: size.total, FreeBytes: size.free, Attrs: append([]string{}, s.cfg.Attrs...),
 			Partitions:        []api.Partition{s.partition.status()},
 			ConfiguredBackend: n.cfg.LogStore.Backend, EffectiveBackend: string(*s.partition.backend.Load()),
-			Failover: n.failoverStatus(s),
+			Failover: n.failoverStatus(s), Verification: s.partition.checks.status(),
 		})
 	}
 	return out

@@ -99,11 +99,11 @@ type LogStore struct {
 	Verification    Verification
 }
 
-// Verification is raft_logstore.verification. It is accepted and not yet in
-// force; a warning says so.
+// Verification is raft_logstore.verification. It is for all servers of a
+// cluster, or those that lead without it write no checkpoints to compare with.
 type Verification struct {
 	Enabled  bool
-	Interval time.Duration
+	Interval time.Duration // between a leader's checkpoints; 1 min
 }
 
 // Failover is wal_failover: where a store's log writes while its disk hangs.
@@ -152,6 +152,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.HTTPAddress, net.JoinHostPort(c.BindAddress, strconv.Itoa(c.HTTPPort)))
 	setDefault(&c.AdvertiseAddress, net.JoinHostPort(c.BindAddress, strconv.Itoa(c.ServerPort)))
 	setDefault(&c.LogStore.Backend, string(logstore.Default))
+	setDefault(&c.LogStore.Verification.Interval, time.Minute)
 	setDefault(&c.Failover.Mode, FailoverDisabled)
 	setDefault(&c.RetryWindow, 7*time.Second)
 	setDefault(&c.OpenTimeout, 40*time.Second)
@@ -305,6 +306,9 @@ func (c *Config) validateServers() error {
 func (c *Config) validateLog() error {
 	if err := c.logOptions().Validate(); err != nil {
 		return fmt.Errorf("%w: LogStore: %w", ErrConfig, err)
+	}
+	if v := c.LogStore.Verification; v.Interval < 0 {
+		return refuse("LogStore.Verification.Interval", v.Interval, "use a positive duration")
 	}
 	return c.validateFailover()
 }

@@ -65,7 +65,6 @@
 // # What it does not do
 //
 // Addresses and members of a cluster are those that it was begun with. There
-// is no TLS, and so nothing listens beyond loopback; no
-// verification of the log; snapshots are taken by number of entries, not by
-// their size.
+// is no TLS, and so nothing listens beyond loopback; snapshots are taken by
+// number of entries, not by their size.
 package node

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/kv"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/verify"
 )
 
 // fsm is the state machine as raft sees it. Raft calls Apply, Snapshot and
@@ -23,6 +24,10 @@ var _ raft.FSM = (*fsm)(nil)
 // Apply implements raft.FSM. It answers the commands of an entry that this
 // node made; the value that it returns is for the reaper alone.
 func (f *fsm) Apply(log *raft.Log) any {
+	if verify.IsCheckpoint(log) {
+		f.p.checks.passed()
+		return nil
+	}
 	results, err := f.p.machine.Apply(log.Data)
 	if err != nil {
 		// Raft has no way to hear of this: it would go on and acknowledge
@@ -48,6 +53,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	if err := f.p.machine.Restore(r); err != nil {
 		return err
 	}
+	f.p.checks.restored()
 	f.p.noticeSettings()
 	return nil
 }

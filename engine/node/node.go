@@ -131,7 +131,6 @@ func (n *Node) start(ctx context.Context) error {
 	n.http = httpapi.NewServer(httpapi.Config{
 		Backend: n, Logger: n.log.Named("http"), Metrics: metrics.JSON(), Prometheus: metrics.Prometheus(), Console: n.console,
 	})
-	n.warn()
 	n.stopMeasure = make(chan struct{})
 	n.wg.Go(func() { n.measure(n.stopMeasure) })
 	n.mux.serve()
@@ -175,13 +174,6 @@ func PartitionName(i int) string {
 
 func listenError(what, addr, field string, err error) error {
 	return fmt.Errorf("listening for %s on %s: %w: is another engine running? Stop it, or choose another %s", what, addr, err, field)
-}
-
-// warn says what is configured and not in this version.
-func (n *Node) warn() {
-	if n.cfg.LogStore.Verification.Enabled {
-		n.log.Warn("verification of the raft log is not in this version and does not run")
-	}
 }
 
 // fail ends the node with the first background failure.

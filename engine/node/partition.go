@@ -40,8 +40,8 @@ const (
 // partition is one raft group of this node.
 //
 // Goroutines, all in wg and ended by stopCh or ctx: watchLeader, the watchdog,
-// the reaper, one per link, and short ones (catchUp, the verifier, a handing
-// over). Forwarding
+// the reaper, writeCheckpoints, one per link, and short ones (catchUp, the
+// verifier, a handing over). Forwarding
 // connections have their own, ended by closing the connections.
 type partition struct {
 	name    string
@@ -57,6 +57,7 @@ type partition struct {
 	logs    *failover.Log
 	backend atomic.Pointer[logstore.Backend] // of the log: the effective one
 	side    *side                            // what the log fails over to; nil for nothing
+	checks  *checkpoints                     // above logs; nil without verification
 	trans   *transport
 	raft    *raft.Raft
 	running atomic.Pointer[raft.Raft] // raft, for those who may ask before it is there
@@ -155,14 +156,15 @@ func (p *partition) start(st *openStore, cfg *Config) error {
 	if err := p.bootstrap(st, cfg, rc, snaps); err != nil {
 		return errors.Join(err, p.trans.Close())
 	}
-	var entries raft.LogStore = p.logs
+	p.checks = newCheckpoints(p.name, cfg, p.logs, snaps)
+	entries := p.checks.above(p.logs)
 	if !cfg.LogStore.DisableLogCache {
-		if entries, err = raft.NewLogCache(logCacheEntries, p.logs); err != nil {
-			return errors.Join(err, p.trans.Close())
+		if entries, err = raft.NewLogCache(logCacheEntries, entries); err != nil {
+			return errors.Join(err, p.checks.Close(), p.trans.Close())
 		}
 	}
 	if p.raft, err = raft.NewRaft(rc, &fsm{p}, entries, p.logs, snaps, p.trans); err != nil {
-		return errors.Join(err, p.trans.Close())
+		return errors.Join(err, p.checks.Close(), p.trans.Close())
 	}
 	p.running.Store(p.raft)
 	p.checkAddress()
@@ -170,6 +172,7 @@ func (p *partition) start(st *openStore, cfg *Config) error {
 	p.wg.Go(func() { p.watchLeader(p.stopCh) })
 	p.wg.Go(func() { p.watchdog(p.stopCh) })
 	p.wg.Go(func() { p.co.reap(p.stopCh) })
+	p.wg.Go(func() { p.writeCheckpoints(p.stopCh) })
 	return nil
 }
 
@@ -336,7 +339,7 @@ func (p *partition) handOver(ctx context.Context) {
 //  1. leadership is handed over, reads and new writes end;
 //  2. waiting calls, links and forwarding connections end;
 //  3. raft stops, its connections are closed;
-//  4. goroutines end; the log is closed.
+//  4. goroutines end; verification ends, then the log is closed.
 //
 // While a disk hangs, 3 and 4 do; after ctx they are left behind, and the
 // process's end is what ends them.
@@ -357,7 +360,7 @@ func (p *partition) shutdown(ctx context.Context) error {
 		err := f.Error()
 		close(p.stopCh)
 		p.wg.Wait()
-		done <- errors.Join(err, p.logs.Close(ctx))
+		done <- errors.Join(err, p.checks.Close(), p.logs.Close(ctx))
 	}()
 	select {
 	case err := <-done:
