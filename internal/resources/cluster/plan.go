@@ -190,11 +190,6 @@ func cautions(d desired) []diags.Problem {
 			Why:  "server.leave_on_terminate = true is recorded on every node, but a server of this version stays a member when it ends",
 			Next: "Nothing has to be done. Set false to be rid of this warning."})
 	}
-	if slices.ContainsFunc(slices.Collect(maps.Values(d.nodes)), func(n desiredNode) bool { return n.log.Verification.Enabled }) {
-		all = append(all, diags.Problem{At: "raft_logstore.verification.enabled", What: "This version does not verify logs yet",
-			Why:  "raft_logstore.verification.enabled = true is recorded, but the engine of this version writes and compares no checksums of log ranges",
-			Next: "Nothing has to be done. Set false to be rid of this warning."})
-	}
 	if p := thresholdAboveSync(d.settings, d.mode); p != nil {
 		all = append(all, *p)
 	}

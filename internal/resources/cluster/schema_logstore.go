@@ -20,7 +20,7 @@ const (
 	cacheText   = "Read every log entry from disk instead of keeping the latest in memory. For tests of disks."
 	segmentText = "Size in MiB of a segment of the write-ahead log, 1 to 1024. Only new segments follow a change."
 	freelist    = "Do not write BoltDB's free list with every commit: faster writes, a slower start. `boltdb` only."
-	verifyText  = "Write checksums of log ranges from the leader and have every server verify its own copy. **The engine of this version records it and verifies nothing yet.**"
+	verifyText  = "Write checksums of log ranges from the leader and have every server verify its own copy: reports are in the engines' logs and in `/_status/stores`. For all nodes, or those that lead without it write no checksums."
 	intervalTxt = "Time between two checksums, as Go writes durations: `60s`, `5m`."
 )
 

@@ -24,13 +24,9 @@ func (m *model) sketch(ctx context.Context) desired {
 	}
 	for name, v := range m.Nodes.Elements() {
 		n := desiredNode{voter: true}
-		n.log.Verification.Enabled = verifies(m.RaftLogStore, false)
 		if o, ok := v.(types.Object); ok {
 			if b, ok := attribute[types.Bool](o, "voter"); ok {
 				n.voter = b.ValueBool()
-			}
-			if l, ok := attribute[types.Object](o, "raft_logstore"); ok {
-				n.log.Verification.Enabled = verifies(l, n.log.Verification.Enabled)
 			}
 		}
 		d.nodes[name] = n
@@ -57,17 +53,6 @@ func (m *model) sketch(ctx context.Context) desired {
 	var ds diag.Diagnostics // the settings' own validator says what is wrong with them
 	d.settings, _ = decode[map[string]string](ctx, m.Settings, &ds)
 	return d
-}
-
-// verifies is verification.enabled of a raft_logstore, or what is inherited where
-// it does not say.
-func verifies(logStore types.Object, inherited bool) bool {
-	if v, ok := attribute[types.Object](logStore, "verification"); ok {
-		if b, ok := attribute[types.Bool](v, "enabled"); ok {
-			return b.ValueBool()
-		}
-	}
-	return inherited
 }
 
 // attribute is a known attribute of an object that is there.
