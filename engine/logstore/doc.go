@@ -20,6 +20,9 @@
 // opens no database, so it may be asked about a log that another process has
 // open.
 //
+// OpenReadOnly is for tools that look at the log of a stopped engine, and leaves
+// every file as it is.
+//
 // Not here: the cache of recent entries (raft.NewLogCache, unless
 // raft_logstore.disable_log_cache is set), verification of checksums and the
 // failover to a side disk are layers above, put there by their users. A Store

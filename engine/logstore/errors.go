@@ -26,7 +26,11 @@ var (
 	// instead would forget votes and acknowledged entries.
 	ErrIncomplete = errors.New("incomplete raft log")
 
-	// ErrLocked is returned by Open while another process has the log open.
+	// ErrNoLog is returned by OpenReadOnly for a directory without a log.
+	ErrNoLog = errors.New("no raft log")
+
+	// ErrLocked is returned by Open while another process has the log open, and by
+	// OpenReadOnly while an engine has.
 	ErrLocked = errors.New("raft log is in use by another process")
 
 	// ErrClosed is returned by every method after Close.
