@@ -74,6 +74,10 @@ func commands() map[string]command {
 		"operator":                 {synopsis: "Tools for operators", help: "Tools for operators of a cluster."},
 		"operator raft":            {synopsis: "Look at raft", help: "Look at the raft group of a partition."},
 		"operator raft list-peers": listPeersCommand,
+		"debug":                    {synopsis: "Look into the files of a stopped engine", help: "Look into the files of a stopped engine. Nothing is changed."},
+		"debug log":                {synopsis: "Look at a raft log", help: debugLogHelp},
+		"debug log verify":         debugLogVerifyCommand,
+		"debug log dump":           debugLogDumpCommand,
 		"version":                  versionCommand,
 	}
 }

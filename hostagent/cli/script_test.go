@@ -60,6 +60,7 @@ func TestScripts(t *testing.T) {
 			"gone":    gone,
 			"subst":   subst,
 			"occupy":  occupy,
+			"damage":  damage,
 		},
 	})
 }
@@ -254,4 +255,27 @@ func occupy(ts *testscript.TestScript, _ bool, args []string) {
 	l, err := net.Listen("tcp", args[0])
 	ts.Check(err)
 	ts.Defer(func() { _ = l.Close() })
+}
+
+// damage DIR TEXT: flips a bit of the first place where a file below has the text.
+func damage(ts *testscript.TestScript, _ bool, args []string) {
+	done := false
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || done {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if at := bytes.Index(b, []byte(args[1])); at >= 0 {
+			done = true
+			b[at] ^= 1
+			return os.WriteFile(path, b, 0o600)
+		}
+		return nil
+	}))
+	if !done {
+		ts.Fatalf("no file in %s has %q", args[0], args[1])
+	}
 }
