@@ -52,7 +52,9 @@ var settingsTable = []Setting{
 		Name:    SettingUnhealthyOpThreshold,
 		Kind:    KindDuration,
 		Default: func(bool) string { return "100ms" },
-		Min:     time.Millisecond, Max: time.Minute,
+		// Above the largest max_sync_duration, so that failover can be turned off
+		// whatever that is.
+		Min: time.Millisecond, Max: 2 * time.Hour,
 		Help: "how long a disk operation may take before the log fails over",
 	},
 }

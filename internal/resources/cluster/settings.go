@@ -34,7 +34,7 @@ type setting struct {
 
 var settings = []setting{
 	{settingMaxSync, "20s", "40s", 100 * time.Millisecond, time.Hour, "how long one sync may take before the engine gives the disk up and ends itself"},
-	{settingThreshold, "100ms", "100ms", time.Millisecond, time.Minute, "how long a disk operation may take before the log fails over"},
+	{settingThreshold, "100ms", "100ms", time.Millisecond, 2 * time.Hour, "how long a disk operation may take before the log fails over"},
 }
 
 // settingsList is for the documentation: sentences, because an attribute is an
