@@ -34,6 +34,7 @@ type Options struct {
 // as it works. Close ends it.
 type Log struct {
 	store     raft.LogStore
+	settled   func(index uint64) bool // of a Journaled store
 	monotonic bool
 	nonce     uint64 // marks the checkpoints that this Log is to fill in
 	log       hclog.Logger
@@ -94,6 +95,10 @@ func New(store raft.LogStore, o Options) *Log {
 	}
 	if m, ok := store.(raft.MonotonicLogStore); ok {
 		l.monotonic = m.IsMonotonic()
+	}
+	l.settled = func(uint64) bool { return true }
+	if j, ok := store.(Journaled); ok {
+		l.settled = j.Settled
 	}
 	if l.log == nil {
 		l.log = hclog.NewNullLogger()
@@ -339,6 +344,15 @@ func get(store Reader, index uint64, out *raft.Log) (err error) {
 		return fmt.Errorf("what the store has as entry %d says that it is entry %d", index, out.Index)
 	}
 	return nil
+}
+
+// Journaled is a store that may answer for its newest entries from elsewhere than
+// where it keeps them: a failover log, from memory, while its disk hangs. What is
+// read then says nothing about the disk, so the reader waits.
+type Journaled interface {
+	// Settled tells whether a read of the entry says what the disk has. It waits
+	// for nothing.
+	Settled(index uint64) bool
 }
 
 // Reader is a log to be read: the part of raft.LogStore that changes nothing.

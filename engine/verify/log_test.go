@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -368,6 +369,47 @@ func TestSkips(t *testing.T) {
 		store(t, l, copies(append(missed, checkpoint(t, other, 30, 3))...)...)
 		expect(t, "in a snapshot", l, seen{Last: "ok", Start: 5, End: 6, Written: true, Verified: 2,
 			Skipped: map[Reason]uint64{Busy: 1, Compacted: 1, Truncated: 1, Snapshot: 1}})
+	})
+}
+
+// journaled is a disk whose newest entries are in memory for now.
+type journaled struct {
+	*disk
+	base atomic.Uint64
+}
+
+func (j *journaled) Settled(index uint64) bool { return index < j.base.Load() }
+
+func (j *journaled) GetLog(index uint64, log *raft.Log) error {
+	if err := j.disk.GetLog(index, log); err != nil || j.Settled(index) {
+		return err
+	}
+	return errors.New("the primary is not open")
+}
+
+// TestJournaled: what a store answers from memory is not taken for what its disk
+// has, however long that is. Seen to fail without await.
+func TestJournaled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &journaled{disk: newDisk(true)}
+		l := open(t, d, Options{})
+		store(t, l, entries(2, 8, 1)...)
+		checkpoint(t, l, 8, 1)
+		expect(t, "in memory", l, seen{})
+		// It reaches the disk, damaged.
+		d.flip(5)
+		d.base.Store(9)
+		expect(t, "on disk", l, seen{Last: "storage_corruption", Start: 2, End: 8, Written: true, Entry: 5, Verified: 1})
+
+		// A range that is truncated while it waits.
+		store(t, l, entries(9, 12, 1)...)
+		checkpoint(t, l, 12, 1)
+		synctest.Wait()
+		if err := l.DeleteRange(10, 12); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, "truncated", l, seen{Last: "storage_corruption", Start: 2, End: 8, Written: true, Entry: 5, Verified: 1,
+			Skipped: map[Reason]uint64{Truncated: 1}})
 	})
 }
 

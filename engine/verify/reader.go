@@ -62,9 +62,12 @@ func (l *Log) read(t *task) (Reason, error) {
 	}
 	var e raft.Log
 	var sum uint64
+	if err := l.await(t, t.End-1); err != nil {
+		return l.unread(t, t.Start, err)
+	}
 	began, entries, size := time.Now(), 0, 0
 	for i := t.Start; i < t.End; i++ {
-		if err := l.fetch(i, &e); err != nil {
+		if err := l.fetch(t, i, &e); err != nil {
 			return l.unread(t, i, err)
 		}
 		sum += entrySum(&e)
@@ -88,23 +91,50 @@ func (l *Log) read(t *task) (Reason, error) {
 	return "", nil
 }
 
-// A store that is just opened again, or drops a segment under the reader's feet,
-// is asked again before anybody is alarmed.
 const (
+	// A store that is just opened again, or drops a segment under the reader's
+	// feet, is asked again before anybody is alarmed.
 	fetchTries = 4
 	fetchPause = time.Second
+	// awaitPause is how often a Journaled store is asked.
+	awaitPause = 100 * time.Millisecond
 )
 
-func (l *Log) fetch(i uint64, e *raft.Log) error {
-	for try := 1; ; try++ {
+func (l *Log) fetch(t *task, i uint64, e *raft.Log) error {
+	for try := 1; ; {
 		err := l.get(i, e)
-		if err == nil || errors.Is(err, raft.ErrLogNotFound) || try == fetchTries {
+		if err == nil || errors.Is(err, raft.ErrLogNotFound) {
 			return err
+		}
+		if l.settled(i) { // else it is no answer of the disk's
+			if try == fetchTries {
+				return err
+			}
+			try++
 		}
 		if l.rest(fetchPause) {
 			return errStopped
 		}
+		if err := l.await(t, i); err != nil {
+			return err
+		}
 	}
+}
+
+// errVoid ends the reading of a range that is no longer in the log.
+var errVoid = errors.New("truncated")
+
+// await waits until the store answers for entry i from where it keeps it.
+func (l *Log) await(t *task, i uint64) error {
+	for !l.settled(i) {
+		if l.isVoid(t) {
+			return errVoid
+		}
+		if l.rest(awaitPause) {
+			return errStopped
+		}
+	}
+	return nil
 }
 
 // unread says why an entry could not be read: the log may have moved on.
@@ -113,6 +143,8 @@ func (l *Log) unread(t *task, i uint64, err error) (Reason, error) {
 	switch {
 	case errors.Is(err, errStopped), errors.Is(ferr, fs.ErrClosed):
 		return "", errStopped
+	case errors.Is(err, errVoid):
+		return Truncated, nil
 	case ferr == nil && (first == 0 || first > i):
 		return Compacted, nil
 	}
