@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	mcli "github.com/hashicorp/cli"
@@ -71,6 +72,8 @@ func commands() map[string]command {
 		"settings":                 {synopsis: "Read and change cluster settings", help: settingsHelp},
 		"settings get":             settingsGetCommand,
 		"settings set":             settingsSetCommand,
+		"drill":                    {synopsis: "Make a fault on purpose", help: drillHelp},
+		"drill stall":              drillStallCommand,
 		"operator":                 {synopsis: "Tools for operators", help: "Tools for operators of a cluster."},
 		"operator raft":            {synopsis: "Look at raft", help: "Look at the raft group of a partition."},
 		"operator raft list-peers": listPeersCommand,
@@ -84,6 +87,9 @@ func commands() map[string]command {
 
 // Run runs one command line and returns its exit code.
 func Run(ctx context.Context, args []string, env Env) int {
+	if slices.Equal(args, thawerArgs) {
+		return runThawer(&env)
+	}
 	factories := map[string]mcli.CommandFactory{}
 	for name, c := range commands() {
 		factories[name] = func() (mcli.Command, error) { return &adapter{ctx: ctx, env: &env, name: name, command: c}, nil }
