@@ -24,7 +24,7 @@ func etcdSystem(o options) *system {
 	s := &system{name: "etcd", ports: []int{etcdClient, etcdPeer}}
 	var cluster []string
 	for i := range nodes {
-		host := address(o, 11+i)
+		host := address(o, peersFirst+i)
 		s.addresses = append(s.addresses, host)
 		s.endpoints = append(s.endpoints, "http://"+net.JoinHostPort(host, strconv.Itoa(etcdClient)))
 		cluster = append(cluster, nodeName(i)+"=http://"+net.JoinHostPort(host, strconv.Itoa(etcdPeer)))

@@ -19,36 +19,56 @@ import (
 
 const holdfastServer, holdfastHTTP = 8300, 8500
 
-// holdfastSystem is a cluster of engines, as an agent would start them.
-func holdfastSystem(o options) *system {
-	s := &system{name: "holdfast"}
+// The systems' addresses end in 1 to 3 and so on.
+const (
+	ourFirst      = 1
+	peersFirst    = 11
+	disabledFirst = 21
+)
+
+// holdfastSystem is a cluster of engines, as an agent would start them, without
+// failover, as make bench measures it.
+func holdfastSystem(o options) *system { return engines(o, ours, ourFirst, false) }
+
+// failingOver is one whose logs fail over to side disks.
+func failingOver(o options) *system { return engines(o, ours, ourFirst, true) }
+
+// disabledSystem is one beside it that is told not to.
+func disabledSystem(o options) *system { return engines(o, disabled, disabledFirst, false) }
+
+func engines(o options, name string, first int, failover bool) *system {
+	s := &system{name: name, withSides: failover}
 	var servers []map[string]any
 	for i := range nodes {
 		servers = append(servers, map[string]any{
 			"name":    nodeName(i),
-			"address": net.JoinHostPort(address(o, i+1), strconv.Itoa(holdfastServer)),
+			"address": net.JoinHostPort(address(o, first+i), strconv.Itoa(holdfastServer)),
 		})
-		s.endpoints = append(s.endpoints, net.JoinHostPort(address(o, i+1), strconv.Itoa(holdfastHTTP)))
+		s.addresses = append(s.addresses, address(o, first+i))
+		s.endpoints = append(s.endpoints, net.JoinHostPort(address(o, first+i), strconv.Itoa(holdfastHTTP)))
 	}
 	s.ports = []int{holdfastServer, holdfastHTTP}
-	s.addresses = []string{address(o, 1), address(o, 2), address(o, 3)}
 	s.command = func(i int, disk, work string) ([]string, error) {
+		walFailover := "disabled"
+		if failover {
+			walFailover = "path=" + s.sides[i]
+		}
 		config := map[string]any{
 			"node_name":     nodeName(i),
 			"cluster":       map[string]any{"name": "bench", "id": clusterID},
-			"bind_addr":     address(o, i+1),
+			"bind_addr":     address(o, first+i),
 			"ports":         map[string]any{"server": holdfastServer, "http": holdfastHTTP},
 			"servers":       servers,
 			"stores":        []map[string]any{{"path": filepath.Join(disk, "store")}},
 			"raft_logstore": map[string]any{"backend": o.backend},
-			"wal_failover":  "disabled",
+			"wal_failover":  walFailover,
 			"log_level":     "warn",
 		}
 		data, err := json.MarshalIndent(config, "", "  ")
 		if err != nil {
 			return nil, err
 		}
-		file := filepath.Join(work, nodeName(i)+".json")
+		file := filepath.Join(work, name+"-"+nodeName(i)+".json")
 		if err := os.WriteFile(file, data, 0o600); err != nil {
 			return nil, err
 		}
@@ -97,6 +117,7 @@ func position(endpoints []string, address string) (int, error) {
 // the nodes in turn, as etcd's client sends them.
 type kv struct {
 	nodes []*api.Client // each prefers another node
+	own   []*api.Client // each knows one node only
 	next  int           // whose turn it is; a client does one operation at a time
 }
 
@@ -121,22 +142,35 @@ func (s *kv) Get(ctx context.Context, key, consistency string) error {
 	return err
 }
 
+// List implements load.Lister.
+func (s *kv) List(ctx context.Context, endpoint int, prefix string) (map[string][]byte, error) {
+	pairs, _, err := s.own[endpoint].List(ctx, prefix, api.Read{Consistency: api.Stale})
+	all := make(map[string][]byte, len(pairs))
+	for _, p := range pairs {
+		all[p.Key] = p.Value
+	}
+	return all, err
+}
+
 // connect makes the clients of a cell. All of them share one transport for
 // each endpoint, which keeps a connection per operation under way.
 func connect(spec load.Spec) (func(int) load.Client, func(), error) {
-	var nodes []*api.Client
-	for i := range spec.Endpoints {
-		rotated := slices.Concat(spec.Endpoints[i:], spec.Endpoints[:i])
-		c, err := api.New(api.Config{Addresses: rotated})
+	var nodes, own []*api.Client
+	for i, e := range spec.Endpoints {
+		rotated, err := api.New(api.Config{Addresses: slices.Concat(spec.Endpoints[i:], spec.Endpoints[:i])})
 		if err != nil {
 			return nil, nil, err
 		}
-		nodes = append(nodes, c)
+		single, err := api.New(api.Config{Addresses: []string{e}})
+		if err != nil {
+			return nil, nil, err
+		}
+		nodes, own = append(nodes, rotated), append(own, single)
 	}
 	closeAll := func() {
-		for _, c := range nodes {
+		for _, c := range slices.Concat(nodes, own) {
 			c.Close()
 		}
 	}
-	return func(i int) load.Client { return &kv{nodes: nodes, next: i % len(nodes)} }, closeAll, nil
+	return func(i int) load.Client { return &kv{nodes: nodes, own: own, next: i % len(nodes)} }, closeAll, nil
 }

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Command bench measures a three-node cluster on this machine, beside the
-// bare disk and, with -peers, beside etcd. The README says how to read it.
+// bare disk and, with -peers, beside etcd. With -scenario it measures what
+// clients see while disks hang, beside the same engine without failover and etcd.
 //
 // As root each node of each system has an ext4 of its own on a loop device;
 // otherwise each has a directory. All of it lives in a mount and a PID
@@ -24,6 +25,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/drill/stall"
 	"github.com/holdfastdb/terraform-provider-holdfast/test/bench/load"
 )
 
@@ -49,11 +51,20 @@ type options struct {
 	rounds      int
 	json        bool
 	diskSize    int64
+	scenarios   []scenario // of stalls; none: throughput and latency
+	rate        float64
+	clients     int
 }
+
+// thawerArg is the command line of the process that freezes and thaws.
+const thawerArg = "thawer"
 
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == "load" {
 		exit(load.Main(context.Background(), os.Stdin, os.Stdout, connect))
+	}
+	if len(os.Args) == 2 && os.Args[1] == thawerArg {
+		exit(stall.Serve())
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -100,7 +111,15 @@ func run(ctx context.Context, args []string) error {
 	if os.Getuid() == 0 && !inNamespace() {
 		return enterNamespace(ctx, o, args)
 	}
-	report, err := measure(ctx, o)
+	var report interface {
+		writeJSON(w io.Writer) error
+		writeText(w io.Writer) error
+	}
+	if len(o.scenarios) > 0 {
+		report, err = measureStalls(ctx, o)
+	} else {
+		report, err = measure(ctx, o)
+	}
 	if err != nil {
 		return err
 	}
@@ -120,7 +139,7 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	f.StringVar(&o.backend, "backend", "wal", "raft_logstore.backend: wal or boltdb")
 	f.StringVar(&o.target, "target", "all", "nodes that clients talk to: all, or leader")
 	f.StringVar(&o.dir, "dir", os.TempDir(), "`directory` on the disk to measure")
-	f.StringVar(&o.network, "net", "127.0.35", "first three bytes of the `addresses`; .1 to .3 and .11 to .13 are used")
+	f.StringVar(&o.network, "net", "127.0.35", "first three bytes of the `addresses`; .1 to .3, .11 to .13 and .21 to .23 are used")
 	writers := f.String("writers", "1,16,64,256", "numbers of writing `clients`")
 	readers := f.String("readers", "64", "numbers of reading `clients`; empty: no reads")
 	f.IntVar(&o.valueSize, "value-size", 256, "`bytes` of each value")
@@ -130,6 +149,11 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	f.DurationVar(&o.warmup, "warmup", time.Second, "time before it")
 	f.IntVar(&o.rounds, "rounds", 3, "`times` that everything is measured; medians are shown")
 	f.BoolVar(&o.json, "json", false, "print JSON")
+	stalls := f.String("scenario", "", "measure stalls instead: `names` of scenarios with commas, or all; see -list")
+	list := f.Bool("list", false, "list the scenarios and do nothing")
+	brief := f.Bool("short", false, "the scenarios' short form, each below a minute for a system")
+	f.Float64Var(&o.rate, "rate", 200, "the scenarios' `writes` per second of all clients")
+	f.IntVar(&o.clients, "clients", 16, "the scenarios' `number` of clients")
 	f.Int64Var(&o.diskSize, "disk-size", 4<<30, "`bytes` of each node's sparse disk")
 	if err := f.Parse(args); err != nil {
 		return o, flag.ErrHelp
@@ -137,7 +161,16 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unknown argument %q: see bench -h", f.Arg(0))
 	}
+	if *list {
+		for _, s := range scenarios(*brief) {
+			fmt.Fprintf(errOut, "%-9s %s\n", s.name, s.title)
+		}
+		return o, flag.ErrHelp
+	}
 	var err error
+	if o.scenarios, err = chosen(*stalls, *brief); err != nil {
+		return o, err
+	}
 	if o.writers, err = numbers("-writers", *writers); err != nil {
 		return o, err
 	}
@@ -151,6 +184,8 @@ func parse(args []string, errOut io.Writer) (options, error) {
 		return o, fmt.Errorf("-rounds %d: write 1 or more", o.rounds)
 	case o.duration <= 0 || o.warmup < 0:
 		return o, fmt.Errorf("-duration %v, -warmup %v: write positive times", o.duration, o.warmup)
+	case !(o.rate > 0) || o.clients < 1:
+		return o, fmt.Errorf("-rate %v, -clients %d: write positive numbers", o.rate, o.clients)
 	case o.keys < 1 || o.valueSize < 1:
 		return o, fmt.Errorf("-keys %d, -value-size %d: write positive numbers", o.keys, o.valueSize)
 	case len(o.writers)+len(o.readers) == 0:

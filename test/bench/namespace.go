@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"runtime"
 	"syscall"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/drill/stall"
 )
 
 // inside is set in the environment of the process in the namespaces, to its
@@ -51,13 +53,24 @@ func enterNamespace(ctx context.Context, o options, args []string) (err error) {
 	cmd := exec.Command(self, args...)
 	cmd.Env = append(os.Environ(), inside+"="+work)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if len(o.scenarios) > 0 {
+		done, err := lendThawer(cmd, self)
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:   syscall.CLONE_NEWPID,
 		Unshareflags: syscall.CLONE_NEWNS, // and every mount made private
 		Setpgid:      true,                // ^C reaches it through this process, once
 		Pdeathsig:    syscall.SIGKILL,
 	}
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	for _, f := range cmd.ExtraFiles {
+		_ = f.Close() // the inner process's alone from here on
+	}
+	if err != nil {
 		return fmt.Errorf("entering namespaces: %w: run it without root to use directories instead", err)
 	}
 	done := make(chan error, 1) // from the goroutine below, once
@@ -72,6 +85,28 @@ func enterNamespace(ctx context.Context, o options, args []string) (err error) {
 		return exitCode(exit.ExitCode())
 	}
 	return err
+}
+
+// thawerFD is where the inner process finds the socket of its thawer.
+const thawerFD = 3
+
+// lendThawer gives the inner process a thawer. That one runs out here: the end of
+// the namespace would kill it, too, and leave processes in it that a frozen disk
+// holds, so that it never ended. Its socket is the inner process's alone; when
+// that dies, whatever hangs is thawed.
+func lendThawer(inner *exec.Cmd, self string) (done func(), err error) {
+	thawer, conn, err := stall.Spawn([]string{self, thawerArg})
+	if err != nil {
+		return nil, err
+	}
+	inner.ExtraFiles = []*os.File{conn}
+	return func() { _ = thawer.Wait() }, nil // when nobody has the socket any more
+}
+
+// attachThawer is called once, in the inner process.
+func attachThawer() (*stall.Thawer, error) {
+	syscall.CloseOnExec(thawerFD) // no node shall have it
+	return stall.Attach(os.NewFile(thawerFD, "thawer"))
 }
 
 // makeWork makes the directory of configurations, logs and mount points, and

@@ -123,8 +123,9 @@ func (r *report) summarize(k kind, system string) (summary, bool) {
 }
 
 const (
-	ours  = "holdfast"
-	peers = "etcd"
+	ours     = "holdfast"
+	disabled = "disabled" // holdfast without failover
+	peers    = "etcd"
 )
 
 func (r *report) writeText(w io.Writer) error {

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -32,8 +33,11 @@ type system struct {
 	command func(i int, disk, work string) ([]string, error)
 	loader  func() ([]string, error)
 	leader  func(ctx context.Context, endpoints []string) (int, error)
+	// withSides: each node has a side disk, too.
+	withSides bool
 
 	disks     []string
+	sides     []string // empty without them
 	processes []*process
 }
 
@@ -44,6 +48,9 @@ type process struct {
 	done chan struct{} // closed by its waiter when it ended
 	err  error         // set before
 }
+
+// sideSize is plenty for the journals of one log.
+const sideSize = 1 << 30
 
 // start makes the disks, starts the nodes and waits for a leader.
 func (s *system) start(ctx context.Context, o options, work string) error {
@@ -64,6 +71,14 @@ func (s *system) start(ctx context.Context, o options, work string) error {
 			return fmt.Errorf("making the disk of %s %s: %w", s.name, nodeName(i), err)
 		}
 		s.disks = append(s.disks, disk)
+		if !s.withSides {
+			continue
+		}
+		side, err := makeDisk(ctx, o.dir, work, s.name+"-side-"+nodeName(i), sideSize)
+		if err != nil {
+			return fmt.Errorf("making the side disk of %s %s: %w", s.name, nodeName(i), err)
+		}
+		s.sides = append(s.sides, side)
 	}
 	for i, disk := range s.disks {
 		argv, err := s.command(i, disk, work)
@@ -181,9 +196,9 @@ func (s *system) stop() {
 			<-p.done
 		}
 	}
-	for _, d := range s.disks {
+	for _, d := range slices.Concat(s.disks, s.sides) {
 		if inNamespace() {
-			_ = syscall.Unmount(d, 0) // the namespace takes the rest along
+			_, _ = syscall.Unmount(d, 0), os.Remove(d) // the namespace takes the rest along
 			continue
 		}
 		if err := os.RemoveAll(d); err != nil {

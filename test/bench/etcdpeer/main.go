@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -41,6 +42,10 @@ func run(ctx context.Context, args []string) error {
 	case len(args) == 6 && args[0] == "server":
 		return server(ctx, args[1], args[2], args[3], args[4], args[5])
 	case len(args) == 1 && args[0] == "load":
+		// Its client logs every retry otherwise, thousands while a disk hangs.
+		if err := os.Setenv("ETCD_CLIENT_DEBUG", "error"); err != nil {
+			return err
+		}
 		return load.Main(ctx, os.Stdin, os.Stdout, connect)
 	}
 	return errors.New("usage: etcdpeer server NAME DIRECTORY CLIENT-URL PEER-URL INITIAL-CLUSTER | etcdpeer load")
@@ -77,7 +82,10 @@ func server(ctx context.Context, name, dir, client, peer, cluster string) error 
 }
 
 // kv is etcd as the load sees it.
-type kv struct{ client *clientv3.Client }
+type kv struct {
+	client *clientv3.Client
+	own    []*clientv3.Client // each knows one node only
+}
 
 func (s kv) Put(ctx context.Context, key string, value []byte) error {
 	_, err := s.client.Put(ctx, key, string(value))
@@ -96,23 +104,48 @@ func (s kv) Get(ctx context.Context, key, consistency string) error {
 	return err
 }
 
+// List implements load.Lister.
+func (s kv) List(ctx context.Context, endpoint int, prefix string) (map[string][]byte, error) {
+	r, err := s.own[endpoint].Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithSerializable())
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string][]byte, len(r.Kvs))
+	for _, pair := range r.Kvs {
+		all[string(pair.Key)] = pair.Value
+	}
+	return all, nil
+}
+
 // connect makes the clients of a cell. Each balances over all endpoints by
 // itself, one HTTP/2 connection to each; many goroutines share one.
 func connect(spec load.Spec) (func(int) load.Client, func(), error) {
 	n := min(max(spec.Connections, 1), spec.Clients)
-	var clients []*clientv3.Client
+	var clients, own []*clientv3.Client
 	closeAll := func() {
-		for _, c := range clients {
+		for _, c := range slices.Concat(clients, own) {
 			_ = c.Close() // the connections go with the process anyway
 		}
 	}
-	for range n {
-		c, err := clientv3.New(clientv3.Config{Endpoints: spec.Endpoints, DialTimeout: 5 * time.Second})
-		if err != nil {
-			closeAll()
-			return nil, nil, err
+	add := func(to *[]*clientv3.Client, endpoints []string) error {
+		c, err := clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: 5 * time.Second})
+		if err == nil {
+			*to = append(*to, c)
 		}
-		clients = append(clients, c)
+		return err
 	}
-	return func(i int) load.Client { return kv{clients[i%n]} }, closeAll, nil
+	var err error
+	for range n {
+		err = errors.Join(err, add(&clients, spec.Endpoints))
+	}
+	if spec.Operation == load.Paced { // it is checked on every node
+		for _, e := range spec.Endpoints {
+			err = errors.Join(err, add(&own, []string{e}))
+		}
+	}
+	if err != nil {
+		closeAll()
+		return nil, nil, err
+	}
+	return func(i int) load.Client { return kv{clients[i%n], own} }, closeAll, nil
 }

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package load drives a key-value store in a closed loop: so many clients,
-// each of which sends its next operation when the last one was answered.
+// each of which sends its next operation when the last one was answered. Paced
+// is another: it is for stalls.
 //
 // It knows no store. The program of each system links this package, so that
 // both systems meet the same clock, the same keys and the same histogram. It
@@ -51,6 +52,8 @@ type Spec struct {
 	Seed        uint64        `json:"seed"`
 	Warmup      time.Duration `json:"warmup"`
 	Duration    time.Duration `json:"duration"`
+	// Rate is that of a paced load, operations per second of all clients.
+	Rate float64 `json:"rate,omitempty"`
 	// Timeout bounds each operation.
 	Timeout time.Duration `json:"timeout"`
 }
@@ -69,6 +72,8 @@ type Result struct {
 	Max        time.Duration `json:"max_ns"`
 	// CPU is what the load generator itself used, in the window and around it.
 	CPU time.Duration `json:"cpu_ns"`
+	// Trace is there for a paced load.
+	Trace *Trace `json:"trace,omitempty"`
 }
 
 // Client does one operation at a time.
@@ -94,6 +99,8 @@ func Run(ctx context.Context, spec Spec, client func(i int) Client) (Result, err
 		return fill(ctx, spec, client)
 	case Put, Get:
 		return loop(ctx, spec, client)
+	case Paced:
+		return runPaced(ctx, spec, client)
 	}
 	return Result{}, fmt.Errorf("%w: operation %q", ErrSpec, spec.Operation)
 }
