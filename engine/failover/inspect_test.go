@@ -22,6 +22,16 @@ func TestArmed(t *testing.T) {
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("looking made %v, %v", left, err)
 	}
+	lock, err := vfs.OS{}.Lock(filepath.Join(dir, lockName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Armed(dir); !errors.Is(err, vfs.ErrLocked) {
+		t.Errorf("beside an engine: %v", err)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
 	want := []string{"/side/a", "/side/b"}
 	if err := writeRecord(vfs.OS{}, dir, logRecord{Log: "L", Armed: want}); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/logstore"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 )
 
@@ -43,14 +44,20 @@ func openLog(path string) (*logstore.ReadOnly, error) {
 	if err == nil {
 		return r, nil
 	}
-	e := &agentapi.Error{What: "the log cannot be read", Why: err.Error(), Next: "Nothing was changed."}
-	switch {
-	case errors.Is(err, logstore.ErrNoLog):
+	e := cannotRead(err)
+	if errors.Is(err, logstore.ErrNoLog) {
 		e.Next = "Give the directory of a partition: raft/default in a store."
 		if found := logsBelow(path); len(found) > 0 {
 			e.Next = "Give the directory of a partition: " + strings.Join(found, ", ") + "."
 		}
-	case errors.Is(err, logstore.ErrLocked):
+	}
+	return nil, e
+}
+
+func cannotRead(err error) *agentapi.Error {
+	e := &agentapi.Error{What: "the log cannot be read", Why: err.Error(), Next: "Nothing was changed."}
+	switch {
+	case errors.Is(err, logstore.ErrLocked), errors.Is(err, vfs.ErrLocked):
 		e.Next = "Stop the engine and try again. While it runs, raft_logstore.verification compares what it writes and reads; see `verification` in /_status/stores."
 	case errors.Is(err, fs.ErrPermission):
 		e.Next = "Run it as the engine's user, or as root."
@@ -58,7 +65,7 @@ func openLog(path string) (*logstore.ReadOnly, error) {
 	default:
 		e.Next = "Nothing was changed. If the files are damaged: remove this server from the cluster, move its raft directory away, and let it join anew with an empty one."
 	}
-	return nil, e
+	return e
 }
 
 // logsBelow finds logs below a directory that was given in place of one.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/failover"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/verify"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 )
 
@@ -102,6 +103,9 @@ func verifyLog(ctx context.Context, path string) (v *verifiedLog, err error) {
 
 func armedSides(path string) ([]string, error) {
 	sides, err := failover.Armed(path)
+	if errors.Is(err, vfs.ErrLocked) {
+		return nil, cannotRead(err)
+	}
 	if err != nil {
 		return nil, &agentapi.Error{What: "it is not known which sides the log failed over to", Why: err.Error(),
 			Next: "Entries may be on a side disk alone. Nothing was changed; the engine says at its start what it misses."}
