@@ -257,23 +257,29 @@ func occupy(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Defer(func() { _ = l.Close() })
 }
 
-// damage DIR TEXT: flips a bit of the first place where a file below has the text.
+// damage DIR TEXT: flips a bit wherever a file below has the text.
 func damage(ts *testscript.TestScript, _ bool, args []string) {
 	done := false
 	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || done {
+		if err != nil || d.IsDir() {
 			return err
 		}
 		b, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		if at := bytes.Index(b, []byte(args[1])); at >= 0 {
-			done = true
+		// Every copy: a page that a B+tree has left behind may hold one too.
+		text := []byte(args[1])
+		found := false
+		for at := bytes.Index(b, text); at >= 0; at = bytes.Index(b, text) {
 			b[at] ^= 1
-			return os.WriteFile(path, b, 0o600)
+			found = true
 		}
-		return nil
+		if !found {
+			return nil
+		}
+		done = true
+		return os.WriteFile(path, b, 0o600)
 	}))
 	if !done {
 		ts.Fatalf("no file in %s has %q", args[0], args[1])
