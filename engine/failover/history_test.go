@@ -6,6 +6,7 @@ package failover
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,7 +64,7 @@ func runHistory(t *testing.T, seed uint64) {
 	r := newRig(t)
 	defer r.close()
 	h := &history{images: []image{{first: 1}}}
-	inFlight := &sync.WaitGroup{}
+	inFlight := newInFlight()
 	term := uint64(1)
 	for step := range 60 {
 		switch rnd.IntN(12) {
@@ -89,7 +90,7 @@ func runHistory(t *testing.T, seed uint64) {
 			// A caller may be waiting, or have just been answered.
 			time.Sleep(time.Duration(rnd.IntN(30)) * time.Millisecond)
 			h.kill(t, r, seed, step)
-			inFlight = &sync.WaitGroup{}
+			inFlight = newInFlight()
 		}
 		if rnd.IntN(3) > 0 {
 			time.Sleep(time.Duration(rnd.IntN(40)) * time.Millisecond)
@@ -129,10 +130,9 @@ func (h *history) append(r *rig, rnd *rand.Rand, term uint64, step int, inFlight
 	}
 	next := image{first: at.first, term: at.term, logs: append([]string(nil), at.logs[:keep]...)}
 	if keep < len(at.logs) {
-		// Replacing a suffix is a truncation and an append, each an operation
-		// with a number: a kill may come between them.
+		// The log truncates first, by an operation of its own, as raft does.
 		h.mu.Lock()
-		h.images = append(h.images, image{first: at.first, term: at.term, logs: at.logs[:keep:keep]})
+		h.images = append(h.images, image{first: at.first, term: at.term, logs: slices.Clone(next.logs)})
 		h.mu.Unlock()
 	}
 	var logs []*raft.Log
@@ -187,18 +187,11 @@ func (h *history) kill(t *testing.T, r *rig, seed uint64, step int) {
 
 func read(t *testing.T, r *rig) image {
 	t.Helper()
-	first, _ := r.log.FirstIndex()
-	last, _ := r.log.LastIndex()
-	got := image{first: max(first, 1)}
-	for i := first; last != 0 && i <= last; i++ {
-		var l raft.Log
-		if err := r.log.GetLog(i, &l); err != nil {
-			t.Fatalf("entry %d: %v", i, err)
-		}
-		got.logs = append(got.logs, string(l.Data))
-	}
-	if n, err := r.log.GetUint64([]byte("CurrentTerm")); err == nil {
-		got.term = n
+	got, err := imageOf(r.log)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return got
 }
+
+func newInFlight() *sync.WaitGroup { return &sync.WaitGroup{} }
