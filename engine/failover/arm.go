@@ -47,10 +47,13 @@ const (
 // runArmer looks after the side of a log. It ends when stop is closed, or later
 // when the side hangs.
 func (l *Log) runArmer() {
-	t := time.NewTimer(0)
+	t := time.NewTimer(probePatience)
 	defer t.Stop()
+	probed := l.side.probed
 	for {
 		select {
+		case <-probed:
+			probed = nil // once
 		case <-t.C:
 		case <-l.stop:
 			return

@@ -203,6 +203,15 @@ func openJournalFiles(fsys vfs.FS, dir string, id Identity) ([]*journalFile, err
 type run struct {
 	file    *journalFile
 	records []record
+	// strays are records behind the end of the run: what an older chain left,
+	// or the rest of a chain with a hole in it. They are not replayed, but what
+	// they say was durable has to be found.
+	strays []stray
+}
+
+type stray struct {
+	epoch   uint64
+	durable seq
 }
 
 // readRun reads the run of one file: records of one epoch, consecutive, each
@@ -239,7 +248,28 @@ func readRun(f *journalFile, sum uint32) (run, error) {
 		b = b[rec.op.size:]
 		f.used += int64(rec.op.size)
 	}
+	r.strays = findStrays(b, sum)
 	return r, nil
+}
+
+// findStrays looks for records at any place of b.
+func findStrays(b []byte, sum uint32) (out []stray) {
+	le := binary.LittleEndian
+	for len(b) >= recordHeader {
+		// Most places are told by a byte or two: kind, zeros, an epoch of some life.
+		if k := b[32]; k == 0 || k > byte(opSetUint64) || b[33] != 0 || b[34] != 0 || b[35] != 0 || le.Uint64(b[8:])>>32 == 0 {
+			b = b[1:]
+			continue
+		}
+		rec, err := decodeRecord(b, sum)
+		if err != nil {
+			b = b[1:]
+			continue
+		}
+		out = append(out, stray{rec.epoch, rec.durable})
+		b = b[rec.op.size:]
+	}
+	return out
 }
 
 // chain joins the runs of all files and returns the records above the fence in
@@ -278,6 +308,9 @@ func chain(runs []run, sum uint32, fenced fence) ([]record, error) {
 	for _, r := range runs {
 		for _, rec := range r.records {
 			durable[rec.epoch] = max(durable[rec.epoch], rec.durable)
+		}
+		for _, s := range r.strays {
+			durable[s.epoch] = max(durable[s.epoch], s.durable)
 		}
 	}
 
