@@ -176,21 +176,29 @@ func TestBackendFaults(t *testing.T) {
 				big := string(make([]byte, 300<<10)) // a few fill a segment
 				var want []string
 				last := uint64(0)
+				settled := func() { // the fault has met the operation that it was for
+					for r.Status().Pending > 0 {
+						time.Sleep(time.Millisecond)
+					}
+				}
 				for i := range uint64(6) {
 					r.set(1, after)
 					if err := r.StoreLogs(logs(last+1, i, "a", big, "c")); err != nil {
 						t.Fatal(err)
 					}
+					settled()
 					r.set(1, after)
 					if err := r.DeleteRange(last+3, last+3); err != nil {
 						t.Fatal(err)
 					}
 					want = append(want, fmt.Sprintf("%d/%d:a", last+1, i), fmt.Sprintf("%d/%d:%s", last+2, i, big))
 					last += 2
+					settled()
 					r.set(1, after)
 					if err := r.SetUint64([]byte("CurrentTerm"), i); err != nil {
 						t.Fatal(err)
 					}
+					settled()
 				}
 				if diff := cmp.Diff(want, contents(t, r)); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff[:min(2000, len(diff))])

@@ -71,6 +71,7 @@ type rules struct {
 	fenceIgnored      bool // recovery replays everything that it finds
 	reopenGap         bool // calling off a closing opens at the newest operation
 	truncateUnfenced  bool // the primary truncates while records before that can be replayed
+	replayUnfenced    bool // recovery does, so that a crash in it meets a log that is too short
 }
 
 // hole is in a log where an append found the log too short.
@@ -200,8 +201,9 @@ func (m *search) next(s state, visit func(string, state)) {
 		}
 	}
 
-	// The primary is late: an epoch opens, or a closing is called off.
-	if s.led.pending() > 0 && (!s.led.open || s.led.closing) {
+	// The primary is late: an epoch opens. Or something waits, be it for the fence
+	// alone: a closing is called off.
+	if s.led.pending() > 0 && !s.led.open || s.led.open && s.led.closing && s.acked < s.led.last {
 		step("open", func(n *state) {
 			wasOpen := n.led.open
 			n.led.openEpoch()
@@ -303,23 +305,48 @@ func (m *search) recovered(s *state) (log []int, last seq, epoch uint64) {
 	for _, r := range s.disk.journal {
 		epoch = max(epoch, r.epoch)
 		if m.r.fenceIgnored || r.seq > s.disk.fence.seq {
-			log, last = apply(log, r.op), r.seq
+			if log, last = apply(log, r.op), r.seq; slices.Contains(log, hole) {
+				return log, last, epoch // a real store refuses this
+			}
 		}
 	}
 	return log, last, epoch
 }
 
 // judge asks what a crash right now would leave: it has to be what a prefix of
-// the history made, with everything acknowledged in that prefix.
+// the history made, with everything acknowledged in that prefix. So has what is
+// left by a crash in the middle of the recovery from that.
 func (m *search) judge(s *state) {
 	log, _, _ := m.recovered(s)
+	m.judgeLog(s, log, "a crash")
+	if !slices.ContainsFunc(s.disk.journal, func(r modelRecord) bool { return r.op.entry == 0 && r.seq > s.disk.fence.seq }) {
+		return // replaying appends twice is replaying them once
+	}
+	again := s.clone()
+	at := again.disk.fence.seq
+	for i, r := range s.disk.journal {
+		if r.seq <= s.disk.fence.seq {
+			continue
+		}
+		if r.op.entry == 0 && at > s.disk.fence.seq && !m.r.replayUnfenced {
+			again.disk.fence.seq = at
+		}
+		again.disk.primary, at = apply(again.disk.primary, r.op), r.seq
+		if m.bad == "" {
+			log, _, _ := m.recovered(&again)
+			m.judgeLog(s, log, fmt.Sprintf("a crash behind record %d of its recovery", i+1))
+		}
+	}
+}
+
+func (m *search) judgeLog(s *state, log []int, when string) {
 	for k := s.acked; k <= seq(len(s.ops)); k++ {
 		if slices.Equal(log, s.history(k)) {
 			return
 		}
 	}
-	m.bad = fmt.Sprintf("a crash would leave %v; acknowledged up to %d of %v, which makes %v",
-		log, s.acked, s.ops, s.history(s.acked))
+	m.bad = fmt.Sprintf("%s would leave %v; acknowledged up to %d of %v, which makes %v",
+		when, log, s.acked, s.ops, s.history(s.acked))
 }
 
 // crash recovers: it replays, fences, and numbers on above what it replayed.
@@ -384,6 +411,7 @@ func TestModelFindsMissingRules(t *testing.T) {
 		"replay below the fence":                             {fenceIgnored: true},
 		"call off a closing with a gap":                      {reopenGap: true},
 		"truncate before the fence":                          {truncateUnfenced: true},
+		"truncate before the fence, in recovery":             {replayUnfenced: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := search{r: r, maxOps: 4, crashes: 1}
