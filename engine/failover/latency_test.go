@@ -24,7 +24,7 @@ const bound = minHedge + 2*sideSync + 500*time.Microsecond // and what its bytes
 // waits for H, all others for the side alone.
 //
 // Seen to fail with the operations of an open epoch left out of the journal until
-// they are late themselves (submitLocked without issueLocked): 200 writes took H.
+// they are late themselves (submitLocked without issueLocked): the second write hung with the disk.
 func TestOneHang(t *testing.T) {
 	inBubble(t, func(t *testing.T, m *machine) {
 		m.load(5*time.Millisecond, time.Second)
@@ -214,8 +214,8 @@ func TestCompactionIsNotLate(t *testing.T) {
 // and writes a lot: the others are as fast as ever, and when all hang each is
 // as fast as the side is.
 //
-// Seen to fail with the side's writer syncing once per operation instead of once per
-// batch and journal.
+// Seen to fail with a writer that syncs all files of a journal instead of those that it
+// wrote to.
 func TestSharedSide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := vfstest.NewMem(sidePut)

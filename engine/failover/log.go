@@ -49,6 +49,7 @@ type Log struct {
 		sideErr            error // the open epoch's journal failed; sticky until the epoch ends
 		primaryErr         error // the primary's newest error, nil since it answered again
 		replayed           int   // operations that Open found in journals
+		hedging            bool  // the epoch is a hedge so far
 		mode               mode
 		closed             bool
 	}

@@ -48,6 +48,13 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		select {
 		case at = <-o.step:
 		case r := <-done:
+			if r.log != nil && r.log.side != nil {
+				select {
+				case <-r.log.settled:
+				case <-time.After(armPatience): // it goes on beside the log
+				case <-ctx.Done():
+				}
+			}
 			return r.log, r.err
 		case <-ctx.Done():
 			go func() { // should the disk come back after all
@@ -131,13 +138,6 @@ func (o *opening) run() (l *Log, err error) {
 		return nil, err
 	}
 	l.start()
-	if l.side != nil {
-		o.doing("arming the side %s", l.side.Dir())
-		select {
-		case <-l.settled:
-		case <-time.After(armPatience): // it goes on beside the log
-		}
-	}
 	return l, nil
 }
 

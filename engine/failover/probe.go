@@ -15,7 +15,7 @@ import (
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
 )
 
-// The prober writes and syncs a few bytes of a file of its own, <side>/side/probe,
+// The prober writes and syncs a few bytes of a file of its own, <side>/side/.probe,
 // made and filled beforehand: when the side is opened, every probeRetry while
 // the disk is not well, and after it was idle for probeIdle. Writes of logs
 // say the same for nothing, so a side that is used is not probed.
@@ -32,7 +32,7 @@ const (
 )
 
 const (
-	probeName = "probe"
+	probeName = ".probe"
 	probeSize = 4096
 )
 

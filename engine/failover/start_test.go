@@ -23,9 +23,8 @@ import (
 // was cut, starts with something wrong: where acknowledged writes may be out of reach it
 // refuses, in time, and says what to do; elsewhere it starts and says what it lacks.
 //
-// Seen to fail with openArmed left out (started without entry 2), with any names in
-// the journal's directory taken for a journal, and with arming on Open's own way
-// (a dead side stopped the start).
+// Seen to fail with openArmed left out, with any names in the journal's directory
+// taken for a journal, and with no look at what is behind the end of a chain.
 func TestStart(t *testing.T) {
 	var other *memLocks
 	for name, tc := range map[string]struct {

@@ -23,7 +23,7 @@ type Status struct {
 	Stalled time.Duration // Log.Stalled
 
 	Switches   uint64 // both ways
-	Hedges     uint64 // epochs that were opened and never became a failover
+	Hedges     uint64 // epochs that ended without having become a failover
 	EpochOpen  bool   // operations go to the side, by a hedge or a failover
 	Primary    time.Duration
 	Secondary  time.Duration

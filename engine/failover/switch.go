@@ -54,6 +54,10 @@ func (l *Log) failbackLocked(now, start time.Time) {
 // epochEndedLocked notes that nothing on the side is needed any more.
 func (l *Log) epochEndedLocked(now time.Time) {
 	l.mu.wantsFence = false
+	if l.mu.hedging {
+		l.mu.hedging = false
+		l.mu.mode.hedges++
+	}
 	if l.mu.sideErr != nil {
 		l.sideBrokenLocked(l.mu.sideErr)
 		l.mu.sideErr = nil
@@ -169,7 +173,7 @@ func (l *Log) overdueLocked(head *op, now time.Time) {
 		reason = fmt.Sprintf("the primary has been failing for %s: %v", waited.Round(time.Millisecond), err)
 	}
 	if l.mu.mode.failOver(now, reason) {
-		l.mu.mode.hedges-- // it was not one
+		l.mu.hedging = false
 		l.cfg.Logger.Warn("failing over: writes go to the side", "dir", l.cfg.Dir, "side", l.side.Dir(), "reason", reason)
 	}
 }

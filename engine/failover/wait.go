@@ -73,9 +73,7 @@ func (l *Log) hedgeLocked(o *op, now time.Time) {
 	if led.open && !led.closing || led.ackable(o.seq) || !l.lateLocked(o, now) || !l.canFailOverLocked() {
 		return
 	}
-	if !led.open {
-		l.mu.mode.hedges++
-	}
+	l.mu.hedging = l.mu.hedging || !led.open
 	led.openEpoch()
 	l.issueLocked()
 }
