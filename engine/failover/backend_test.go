@@ -275,7 +275,7 @@ func TestBackendFailover(t *testing.T) {
 // with reads, status and metrics beside it (run it with -race): no hedge that is not an
 // append's own slowness, and no entry that should be there is missing.
 //
-// Seen to fail with the whole range removed by one call: hedges, and appends that waited 400 ms.
+// Seen to fail with the whole range removed by one call: a hedge that no append explains (boltdb, not -short).
 func TestBackendCompaction(t *testing.T) {
 	const entries = 100_000
 	for backend := range backends {

@@ -27,7 +27,8 @@ import (
 // changes nothing.
 //
 // Seen to fail without each sync that it lists, by itself; the fence's is not among them:
-// without it an older fence is found, and a late fence is harmless (rule 2).
+// without it an older fence is found, and a late fence is harmless (rule 2). And with no fence
+// before a truncation in recovery: the second recovery's append met a log that was too short.
 func TestCrashEverywhere(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

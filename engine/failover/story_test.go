@@ -4,6 +4,7 @@
 package failover
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ var policies = []vfstest.Policy{vfstest.LoseAll(), vfstest.KeepAll(), vfstest.Te
 // the primary is released, or not at all before a power cut; while failed over
 // and with its suffix replaced meanwhile. The log is the same each time.
 //
-// Seen to fail with a recovery that leaves truncations out: the hung entry was back.
+// Seen to fail with a recovery that replays nothing.
 func TestHungAppendLands(t *testing.T) {
 	for _, moment := range []vfstest.Moment{vfstest.Before, vfstest.After} {
 		for _, end := range append([]vfstest.Policy{{}}, policies...) {
@@ -64,7 +65,7 @@ func TestHungAppendLands(t *testing.T) {
 // TestFigure8: points 3 and 4. While the primary hangs, a suffix of a high term is
 // replaced by one of a lower term, which raft's Figure 8 allows; then the power is cut.
 //
-// Seen to fail with a recovery that leaves truncations out: the entries of the higher term were back.
+// Seen to fail with a recovery that replays nothing: the entry of the higher term was back.
 func TestFigure8(t *testing.T) {
 	for _, end := range policies {
 		t.Run(end.String(), func(t *testing.T) {
@@ -268,7 +269,7 @@ func TestLaterOperationExpiresFirst(t *testing.T) {
 			t.Run(fmt.Sprintf("wins=%v end=%v", wins, end), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, m *machine) {
 					hang := m.stall.Hang(onData, vfstest.Before)
-					side := m.stall.Hang(vfstest.Match{Kind: vfstest.SyncData, Under: journalDir}, vfstest.Before)
+					side := m.stall.Hang(vfstest.Match{Kind: vfstest.SyncData, Name: "*.jnl"}, vfstest.Before)
 					big := entry(1, 1, string(make([]byte, 2<<20)))
 					var wg sync.WaitGroup
 					wg.Go(func() {
@@ -314,7 +315,7 @@ func TestSideWriteLandsLate(t *testing.T) {
 			inBubble(t, func(t *testing.T, m *machine) {
 				m.append(1, 1, "a")
 				data := m.stall.Hang(onData, vfstest.Before)
-				side := m.stall.Hang(vfstest.Match{Kind: vfstest.Write, Under: journalDir}, vfstest.Before)
+				side := m.stall.Hang(vfstest.Match{Kind: vfstest.Write, Name: "*.jnl"}, vfstest.Before)
 				done := make(chan error, 1) // sent once by the append
 				go func() { done <- m.log.StoreLog(entry(2, 1, "old")) }()
 				side.Wait(1)
@@ -328,7 +329,11 @@ func TestSideWriteLandsLate(t *testing.T) {
 				}
 				m.append(2, 2, "b")
 				side.Release()
+				time.Sleep(5 * time.Second)
 				m.until("the side", healthy)
+				if b, err := readFile(m.mem, journalPath(journalDir, 1)); err != nil || !bytes.Contains(b, []byte("old")) {
+					t.Errorf("the write did not land: %v", err)
+				}
 				m.restart(end)
 				m.wantLog("1:a", "2:b")
 				m.stall.Hang(onData, vfstest.Before)
@@ -423,6 +428,8 @@ func TestFullSide(t *testing.T) {
 
 // TestFullPrimary: point 11. ENOSPC when the primary rotates its segment: the
 // primary is closed, opened again and goes on when there is room; writes go on meanwhile.
+//
+// Seen to fail with the failed handle used on: "segment is sealed", for ever.
 func TestFullPrimary(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(t, vfstest.NewMem(walDir, sidePut))
@@ -490,6 +497,8 @@ func TestPrimaryFaults(t *testing.T) {
 
 // TestSnapshotWhileFailedOver: point 16. A snapshot is installed while the primary hangs: all
 // entries go and the log begins again higher up; a user's restore the same.
+//
+// Seen to fail with a recovery that leaves resets out.
 func TestSnapshotWhileFailedOver(t *testing.T) {
 	for _, end := range append([]vfstest.Policy{{}}, policies...) {
 		t.Run(end.String(), func(t *testing.T) {
@@ -528,7 +537,7 @@ func TestSnapshotWhileFailedOver(t *testing.T) {
 // comes back first and takes what waits; then the primary, to which the append that
 // was taken back may have landed.
 //
-// Seen to fail with a watcher that hedges nothing: the append took 85 ms more.
+// Seen to fail with an append that is given up and not taken back.
 func TestEveryDiskHangs(t *testing.T) {
 	for _, moment := range []vfstest.Moment{vfstest.Before, vfstest.After} {
 		var leader bool
@@ -551,7 +560,7 @@ func TestEveryDiskHangs(t *testing.T) {
 			leader = false
 			done := make(chan error, 1) // one, by the follower's append
 			go func() { done <- m.try(2, 2, "b") }()
-			time.Sleep(time.Second)
+			time.Sleep(1015 * time.Millisecond) // not when wait looks by itself
 			begin = time.Now()
 			side.Release()
 			if err := <-done; err != nil {
@@ -574,6 +583,8 @@ func TestEveryDiskHangs(t *testing.T) {
 
 // TestWithoutFailover: with no side, and with the threshold above MaxSync, there is no hedge, no
 // switch and no ErrStalled; MaxSync holds, also for what nobody was late for.
+//
+// Seen to fail with ErrStalled returned without a side.
 func TestWithoutFailover(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"no side":    func(c *Config) { c.Side = nil },
@@ -612,6 +623,8 @@ func TestWithoutFailover(t *testing.T) {
 }
 
 // TestLimitsAtRunTime: failover is turned off while failed over, and on while everybody waits.
+//
+// Seen to fail with SetLimits leaving the open epoch open.
 func TestLimitsAtRunTime(t *testing.T) {
 	inBubble(t, func(t *testing.T, m *machine) {
 		m.append(1, 1, "a")
@@ -642,6 +655,8 @@ func TestLimitsAtRunTime(t *testing.T) {
 }
 
 // TestPrimaryFailsForever: errors that do not end are a failover after the threshold, and after MaxSync the end.
+//
+// Seen to fail with each attempt starting the clock anew.
 func TestPrimaryFailsForever(t *testing.T) {
 	inBubble(t, func(t *testing.T, m *machine) {
 		m.append(1, 1, "a")
