@@ -10,7 +10,7 @@
 //	                                         │                     └ fence: what is durable there
 //	                                         └─ late? ─▶ Side ──▶ journal on the side disk
 //
-// On disk: beside the primary LOCK, failover.json (the log's random id and the
+// On disk: beside the primary failover.lock, failover.json (the log's random id and the
 // armed sides) and fence; on the side, side/<store>/<partition>/ with LOCK and
 // journal files, and side/.probe. Each format is drawn next to its encoder.
 //

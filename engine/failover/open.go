@@ -138,6 +138,13 @@ func (o *opening) run() (l *Log, err error) {
 		return nil, err
 	}
 	l.start()
+	if l.side != nil {
+		o.doing("arming the side %s", l.side.Dir())
+		select {
+		case <-l.settled:
+		case <-time.After(armPatience): // it goes on beside the log
+		}
+	}
 	return l, nil
 }
 

@@ -99,7 +99,7 @@ func TestStart(t *testing.T) {
 		},
 		"the primary is locked": {
 			wrong: func(t *testing.T, m *machine) {
-				if _, err := m.mem.Lock(dataDir + "/LOCK"); err != nil {
+				if _, err := m.mem.Lock(dataDir + "/" + lockName); err != nil {
 					t.Fatal(err)
 				}
 			},
