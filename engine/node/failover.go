@@ -5,7 +5,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -20,8 +19,7 @@ import (
 type side struct {
 	path  string
 	mount mountinfo.Mount
-	disk  *failover.Side // nil where it could not be opened
-	err   error          // why
+	disk  *failover.Side
 	size  atomic.Pointer[diskSize]
 }
 
@@ -51,10 +49,13 @@ func (c *Config) previousSides(i int) []string {
 	return prev
 }
 
+// sideTime is how long a side's disk may take to answer at start.
+const sideTime = 5 * time.Second
+
 // openSides opens every directory that a log fails over to, once. One that
-// cannot be opened does not stop the node: its logs start without failover,
-// unless they left something there.
-func (n *Node) openSides(ctx context.Context) error {
+// cannot be opened stops nobody: its logs run without failover until it is
+// well, unless they left something there, which opening them finds out.
+func (n *Node) openSides(ctx context.Context) {
 	n.sides = make(map[string]*side)
 	for i, st := range n.stores {
 		path := n.cfg.sidePath(i)
@@ -63,22 +64,30 @@ func (n *Node) openSides(ctx context.Context) error {
 		}
 		s := n.sides[path]
 		if s == nil {
-			s = &side{path: path}
-			s.size.Store(&diskSize{})
-			s.mount, _ = mountinfo.MountOf(path) // of a path that is not there: OpenSide says so
-			if s.disk, s.err = failover.OpenSide(ctx, n.cfg.Disks.FS(path), path); errors.Is(s.err, failover.ErrHung) {
-				return s.err
-			}
+			s = n.openSide(ctx, path)
 			n.sides[path] = s
 		}
-		if s.err != nil {
-			n.log.Error("the side cannot be used: the log runs without failover", "store", st.cfg.Path, "side", path, "error", s.err)
-		} else if s.mount.Point != "" && s.mount.MajMin() == st.majMin() {
+		if s.mount.Point != "" && s.mount.MajMin() == st.majMin() {
 			n.log.Warn("the side is on the same device as the store: it will hang with it. Put it on a disk of its own",
 				"store", st.cfg.Path, "side", path, "device", st.mount.Device())
 		}
 	}
-	return nil
+}
+
+func (n *Node) openSide(ctx context.Context, path string) *side {
+	s := &side{path: path}
+	s.size.Store(&diskSize{})
+	s.mount, _ = mountinfo.MountOf(path) // OpenSide says so of a path that is not there
+	ctx, cancel := context.WithTimeout(ctx, sideTime)
+	defer cancel()
+	fs := n.cfg.Disks.FS(path)
+	disk, err := failover.OpenSide(ctx, fs, path)
+	if err != nil {
+		n.log.Error("the side cannot be used: logs run without failover until it can", "side", path, "error", err)
+		disk = failover.AwaitSide(fs, path)
+	}
+	s.disk = disk
+	return s
 }
 
 // openLog opens the log of the i-th store's partition behind its failover log.
@@ -115,12 +124,8 @@ func (n *Node) openLog(ctx context.Context, i int, p *partition) (*failover.Log,
 		},
 		Logger: p.log.Named("failover"),
 	}
-	if path := cfg.sidePath(i); path != "" {
-		s := n.sides[path]
-		p.side = s
-		if fc.Side = s.disk; s.disk == nil {
-			fc.Previous = append(fc.Previous, path) // it must be looked at if it was ever armed
-		}
+	if p.side = n.sides[cfg.sidePath(i)]; p.side != nil {
+		fc.Side = p.side.disk
 	}
 	return failover.Open(ctx, fc)
 }

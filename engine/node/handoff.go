@@ -45,7 +45,7 @@ const stalledAlone = time.Second
 // of the way to the moment at which its log gives the append up.
 func (p *partition) stalledFor() time.Duration {
 	l := p.limits.Load()
-	if p.side == nil || p.side.disk == nil || l.off() {
+	if p.side == nil || l.off() {
 		return max(stalledAlone, 2*l.threshold)
 	}
 	return 2 * l.threshold

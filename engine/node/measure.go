@@ -75,12 +75,8 @@ func (n *Node) failoverStatus(st *openStore) api.Failover {
 			Alarm: s.Budget.Alarm, Error: of.Err,
 		})
 	}
-	if p.side == nil {
+	if p.side == nil || len(f.Sides) == 0 {
 		return f
-	}
-	if len(f.Sides) == 0 { // it could not be opened
-		f.Sides = append(f.Sides, api.Side{Path: p.side.path, Error: p.side.err.Error()})
-		f.Off = "the side cannot be used: " + p.side.err.Error()
 	}
 	f.Sides[0].Device, f.Sides[0].FreeBytes = p.side.mount.Device(), p.side.size.Load().free
 	return f

@@ -148,9 +148,7 @@ func (n *Node) openPartitions(ctx context.Context) error {
 	l := limitsOf(n.stores[0].id.Settings, n.cfg.defaults())
 	n.limits.Store(&l)
 	n.cache = newSettingsCache(n.stores, n.log)
-	if err := n.openSides(ctx); err != nil {
-		return err
-	}
+	n.openSides(ctx)
 	for i, st := range n.stores {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -261,9 +259,7 @@ func (n *Node) shutdown(ctx context.Context) error {
 	}
 	if len(errs) == 0 { // else a lock must outlast what still writes
 		for _, s := range n.sides {
-			if s.disk != nil {
-				errs = append(errs, s.disk.Close(ctx))
-			}
+			errs = append(errs, s.disk.Close(ctx))
 		}
 		for _, s := range n.stores {
 			errs = append(errs, s.lock.Close())

@@ -64,29 +64,29 @@ type diskWatch struct {
 }
 
 type watchedDisk struct {
-	path string
-	size *atomic.Pointer[diskSize]
+	path   string
+	size   *atomic.Pointer[diskSize]
+	failed bool // the last look; said once
 }
 
-// watchDisks looks once at every disk, which have just been read, and goes on.
+// watchDisks looks once at every store's disk, which has just been read, and
+// goes on with all.
 func (n *Node) watchDisks() *diskWatch {
 	w := &diskWatch{log: n.log, stop: make(chan struct{})}
 	for _, s := range n.stores {
-		w.disks = append(w.disks, watchedDisk{s.cfg.Path, &s.size})
-	}
-	for _, s := range n.sides {
-		if s.disk != nil {
-			w.disks = append(w.disks, watchedDisk{s.path, &s.size})
-		}
+		w.disks = append(w.disks, watchedDisk{path: s.cfg.Path, size: &s.size})
 	}
 	w.look()
+	for _, s := range n.sides {
+		w.disks = append(w.disks, watchedDisk{path: s.path, size: &s.size})
+	}
 	go func() {
 		tick := time.NewTicker(sizeInterval)
 		defer tick.Stop()
 		for {
+			w.look()
 			select {
 			case <-tick.C:
-				w.look()
 			case <-w.stop:
 				return
 			}
@@ -96,13 +96,16 @@ func (n *Node) watchDisks() *diskWatch {
 }
 
 func (w *diskWatch) look() {
-	for _, d := range w.disks {
+	for i := range w.disks {
+		d := &w.disks[i]
 		var fs unix.Statfs_t
-		if err := unix.Statfs(d.path, &fs); err != nil {
+		err := unix.Statfs(d.path, &fs)
+		if err != nil && !d.failed {
 			w.log.Warn("the size of a disk is not known", "path", d.path, "error", err)
-			continue
 		}
-		d.size.Store(&diskSize{total: int64(fs.Blocks) * fs.Bsize, free: int64(fs.Bavail) * fs.Bsize})
+		if d.failed = err != nil; !d.failed {
+			d.size.Store(&diskSize{total: int64(fs.Blocks) * fs.Bsize, free: int64(fs.Bavail) * fs.Bsize})
+		}
 	}
 }
 

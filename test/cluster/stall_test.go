@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -244,6 +245,36 @@ func TestFailoverOffAndOn(t *testing.T) {
 	c.Data(leader).Freeze()
 	c.Put(leader, "k1", "v1")
 	c.Thaw()
+	c.everywhere(2)
+}
+
+// A side disk that is dead or not there stops no node that left nothing on it:
+// its log runs without failover, says so, and fails over again once the disk is
+// there.
+func TestSideIsGone(t *testing.T) {
+	c := New(t, Options{Side: true})
+	c.Leader("default")
+	c.Put("a", "k0", "v0")
+	side := c.Config("a").Failover.Path
+	c.Stop("a") // disarms it
+	if err := os.Rename(side, side+".away"); err != nil {
+		t.Fatal(err)
+	}
+	c.Start("a")
+	c.Leader("default")
+	c.Put("a", "k1", "v1")
+	if f := c.failoverOf("a"); f.Off == "" || len(f.Sides) != 1 || f.Sides[0].Armed || f.Sides[0].Error == "" {
+		t.Errorf("without its side: %+v", f)
+	}
+	if err := os.Rename(side+".away", side); err != nil {
+		t.Fatal(err)
+	}
+	Eventually(t, "the side armed again", func() error {
+		if f := c.failoverOf("a"); f.Off != "" || !f.Sides[0].Armed {
+			return fmt.Errorf("%+v", f)
+		}
+		return nil
+	})
 	c.everywhere(2)
 }
 
