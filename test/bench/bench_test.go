@@ -131,7 +131,7 @@ func TestProcesses(t *testing.T) {
 	dir := t.TempDir()
 	s := &system{name: "shell"}
 	start := func(script string) {
-		p, err := launch([]string{"sh", "-c", script}, filepath.Join(dir, nodeName(len(s.processes))+".log"))
+		p, err := launch([]string{"sh", "-c", script}, filepath.Join(dir, nodeName(len(s.processes))+".log"), false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,8 +152,28 @@ func TestProcesses(t *testing.T) {
 	default:
 		t.Error("stop left a process running")
 	}
-	if _, err := launch([]string{filepath.Join(dir, "missing")}, filepath.Join(dir, "x.log")); err == nil {
+	if _, err := launch([]string{filepath.Join(dir, "missing")}, filepath.Join(dir, "x.log"), true); err == nil {
 		t.Error("a program that is not there was started")
+	}
+}
+
+// A node that is kept is started again until it is to end.
+func TestKeptProcess(t *testing.T) {
+	dir := t.TempDir()
+	p, err := launch([]string{"sh", "-c", "if test -e " + dir + "/second; then exec sleep 60; fi; touch " + dir + "/second"}, filepath.Join(dir, "log"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := p.pid()
+	for end := time.Now().Add(20 * time.Second); p.restarts() == 0 || p.pid() == first; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it was not started again")
+		}
+	}
+	p.end()
+	<-p.done
+	if p.restarts() != 1 {
+		t.Errorf("%d restarts, want one", p.restarts())
 	}
 }
 

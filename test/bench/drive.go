@@ -41,6 +41,10 @@ func measureStalls(ctx context.Context, o options) (*stallReport, error) {
 		return nil, err
 	}
 	defer remove()
+	spare, err := makeDisk(ctx, o.dir, work, "control", sideSize)
+	if err != nil {
+		return nil, err
+	}
 	r := newStallReport(o)
 	for i, s := range o.scenarios {
 		if s.pairs > 0 {
@@ -54,12 +58,21 @@ func measureStalls(ctx context.Context, o options) (*stallReport, error) {
 				continue
 			}
 			progress("%s: %s, about %v", s.name, name, s.length().Round(time.Second))
+			watching, stop := context.WithCancel(ctx)
+			bare, err := watchDisk(watching, spare)
+			if err != nil {
+				stop()
+				return nil, err
+			}
 			out, err := runScenario(ctx, o, s, systemOf(o, name), thawer, work, uint64(100*i+j))
+			stop()
+			disk := <-bare
 			if err != nil {
 				return nil, interrupted(ctx, fmt.Errorf("%s, %s: %w", s.name, name, err))
 			}
-			progress("%s: %s: %d acknowledged, %d errors, worst %s, longest pause %s, %d lost", s.name, name,
-				out.All.Acknowledged, out.All.Errors, short(out.All.Worst), short(out.Pause), out.lost())
+			out.Control = disk
+			progress("%s: %s: %d acknowledged, %d errors, worst %s, longest pause %s, %d lost; the bare disk's worst %s", s.name, name,
+				out.All.Acknowledged, out.All.Errors, short(out.All.Worst), short(out.Pause), out.lost(), short(disk.Worst))
 			r.Outcomes = append(r.Outcomes, *out)
 		}
 	}
@@ -122,6 +135,9 @@ func runScenario(ctx context.Context, o options, s scenario, sys *system, thawer
 	}
 	if out.LeaderAfter, err = sys.leaderName(ctx); err != nil {
 		return nil, err
+	}
+	for _, p := range sys.processes {
+		out.Restarts += p.restarts()
 	}
 	sys.account(ctx, out)
 	out.analyse(r.Result)

@@ -32,8 +32,10 @@ type outcome struct {
 	Switches uint64 `json:"switches"`
 	Hedges   uint64 `json:"hedges"`
 	// Leader is the leader's node before the first stall and after the last.
-	LeaderBefore string `json:"leader_before"`
-	LeaderAfter  string `json:"leader_after"`
+	LeaderBefore string  `json:"leader_before"`
+	LeaderAfter  string  `json:"leader_after"`
+	Restarts     int     `json:"restarts"` // of nodes that ended by themselves
+	Control      control `json:"bare_disk"`
 	// Victim is what the first stall's node is at the end: leader, follower …
 	Victim string `json:"victim_after,omitempty"`
 }

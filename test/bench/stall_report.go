@@ -96,6 +96,7 @@ func (r *stallReport) writeText(w io.Writer) error {
 	fmt.Fprintf(w, "3 nodes, log store %s, each disk an ext4 on a loop device; %d clients, %v writes of %d bytes per second through all nodes\n",
 		r.Setup.Backend, r.Setup.Clients, r.Setup.Rate, r.Setup.ValueSize)
 	fmt.Fprintf(w, "A latency counts from when the write was due. Linux %s, %d processors and one disk for the nodes and the load alike.\n", r.Machine.Kernel, r.Machine.Processors)
+	fmt.Fprintln(w, "The bare disk is one append and fdatasync every 50ms beside all that, on a disk that nobody hangs: what it shows is the machine's.")
 	for _, s := range r.scenarios {
 		fmt.Fprintf(w, "\n%s: %s\n", s.name, s.title)
 		var err error
@@ -128,14 +129,15 @@ func (r *stallReport) of(scenario string) (all []outcome) {
 func (r *stallReport) writeScenario(w io.Writer, s scenario) error {
 	all := r.of(s.name)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "system\tacknowledged\terrors\tunsent\tp50\tp99\tp99.9\tworst\tlongest pause\tlost\tswitches\thedges\t")
+	fmt.Fprintln(t, "system\tacknowledged\terrors\tunsent\tp50\tp99\tp99.9\tworst\tlongest pause\tlost\tswitches\thedges\tbare disk p99\tworst\t")
 	for _, o := range all {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t\n", named(o.System), o.All.Acknowledged, o.All.Errors, o.Unsent,
-			short(o.All.P50), short(o.All.P99), short(o.All.P999), short(o.All.Worst), short(o.Pause), o.lost(), o.Switches, o.Hedges)
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t\n", named(o.System), o.All.Acknowledged, o.All.Errors, o.Unsent,
+			short(o.All.P50), short(o.All.P99), short(o.All.P999), short(o.All.Worst), short(o.Pause), o.lost(), o.Switches, o.Hedges,
+			short(o.Control.P99), short(o.Control.Worst))
 	}
 	for _, o := range all[min(1, len(all)):] {
 		if all[0].System == ours {
-			fmt.Fprintf(t, "%s / holdfast\t\t\t\t%s\t%s\t%s\t%s\t%s\t\t\t\t\n", strings.TrimPrefix(named(o.System), "holdfast, failover "),
+			fmt.Fprintf(t, "%s / holdfast\t\t\t\t%s\t%s\t%s\t%s\t%s\t\t\t\t\t\t\n", strings.TrimPrefix(named(o.System), "holdfast, failover "),
 				ratio(o.All.P50, all[0].All.P50), ratio(o.All.P99, all[0].All.P99), ratio(o.All.P999, all[0].All.P999),
 				ratio(o.All.Worst, all[0].All.Worst), ratio(o.Pause, all[0].Pause))
 		}
@@ -181,6 +183,9 @@ func (o outcome) remarks(s scenario) (lines []string) {
 	if s.both && len(o.Stalls) == 1 {
 		st := o.Stalls[0]
 		say("the next commit came after %s; when the stall ended, the leader was %s; %s is %s at the end, with %s", short(st.Pause), st.Leader, st.Node, orBack(o.Victim), o.kept(st.Node))
+	}
+	if o.Restarts > 0 {
+		say("nodes that ended by themselves and were started again: %d", o.Restarts)
 	}
 	if len(o.PerSecond) > 0 && s.name != "leader" && s.name != "both" {
 		say("writes per second by their mean: lowest %.2f, highest %.2f", o.Lowest, o.Highest)

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"os"
 	"path/filepath"
@@ -106,6 +107,24 @@ func TestAnalyse(t *testing.T) {
 	}
 }
 
+func TestWatchDisk(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	done, err := watchDisk(ctx, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	<-done
+	if _, err := watchDisk(ctx, filepath.Join(dir, "missing")); err == nil {
+		t.Error("a disk that is not there is watched")
+	}
+	got := summarizeControl([]time.Duration{3, 1, 2})
+	if got != (control{P50: 2, P99: 2, Worst: 3}) || summarizeControl(nil) != (control{}) {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestStallReport(t *testing.T) {
 	const ms = time.Millisecond
 	o := options{backend: "wal", clients: 16, rate: 200, valueSize: 256}
@@ -117,13 +136,14 @@ func TestStallReport(t *testing.T) {
 	r := newStallReport(o)
 	r.Machine = machine{Kernel: "6.1", Processors: 2, Go: "go1.26"}
 	kept := []load.Kept{{Keys: 9000}, {Keys: 9000}, {Keys: 9000}}
-	one := func(scenario, system string, factor time.Duration, errors int) outcome {
+	one := func(scenario, system string, by int, errors int) outcome {
+		times := func(d time.Duration) time.Duration { return time.Duration(by) * d } //nolint:durationcheck // a number of times
 		return outcome{
 			Scenario: scenario, System: system, Nodes: kept, LeaderBefore: "n1", LeaderAfter: "n2",
-			All:       pace.Summary{Acknowledged: 9000, Errors: errors, P50: 2 * ms * factor, P99: 8 * ms * factor, P999: 20 * ms * factor, Worst: 60 * ms * factor},
-			Pause:     50 * ms * factor,
-			Stalls:    []stallResult{{Node: "n1", Worst: 60 * ms * factor, Pause: 50 * ms * factor, Leader: "n2"}},
-			PerSecond: []int{200}, Lowest: 0.9, Highest: 1.1,
+			All:       pace.Summary{Acknowledged: 9000, Errors: errors, P50: times(2 * ms), P99: times(8 * ms), P999: times(20 * ms), Worst: times(60 * ms)},
+			Pause:     times(50 * ms),
+			Stalls:    []stallResult{{Node: "n1", Worst: times(60 * ms), Pause: times(50 * ms), Leader: "n2"}},
+			PerSecond: []int{200}, Lowest: 0.9, Highest: 1.1, Control: control{P99: 3 * ms, Worst: 21 * ms},
 		}
 	}
 	for _, name := range []string{"leader", "both"} {

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,14 +38,6 @@ type system struct {
 	disks     []string
 	sides     []string // empty without them
 	processes []*process
-}
-
-// process is a running node.
-type process struct {
-	cmd  *exec.Cmd
-	log  string
-	done chan struct{} // closed by its waiter when it ended
-	err  error         // set before
 }
 
 // sideSize is plenty for the journals of one log.
@@ -85,41 +76,13 @@ func (s *system) start(ctx context.Context, o options, work string) error {
 		if err != nil {
 			return err
 		}
-		p, err := launch(argv, filepath.Join(work, s.name+"-"+nodeName(i)+".log"))
+		p, err := launch(argv, filepath.Join(work, s.name+"-"+nodeName(i)+".log"), len(o.scenarios) > 0)
 		if err != nil {
 			return fmt.Errorf("starting %s %s: %w", s.name, nodeName(i), err)
 		}
 		s.processes = append(s.processes, p)
 	}
 	return s.awaitLeader(ctx)
-}
-
-// launch starts a program that dies with this one.
-func launch(argv []string, logFile string) (*process, error) {
-	out, err := os.Create(logFile)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = out.Close() }() // the process has its own descriptor
-	p := &process{cmd: exec.Command(argv[0], argv[1:]...), log: logFile, done: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = out, out
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	started := make(chan error) // from the goroutine below, once
-	go func() {
-		// Pdeathsig watches the thread that starts the process: this
-		// goroutine keeps it to itself until the process ended.
-		runtime.LockOSThread()
-		err := p.cmd.Start()
-		started <- err
-		if err == nil {
-			p.err = p.cmd.Wait()
-			close(p.done)
-		}
-	}()
-	if err := <-started; err != nil {
-		return nil, err
-	}
-	return p, nil
 }
 
 // awaitLeader waits until a leader answers, as long as every node runs.
@@ -166,33 +129,18 @@ func (s *system) logs() string {
 	return b.String()
 }
 
-// tail is the end of a log.
-func tail(file string) string {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return err.Error()
-	}
-	const most = 2000
-	if len(data) > most {
-		data = data[len(data)-most:]
-		if _, rest, ok := bytes.Cut(data, []byte("\n")); ok {
-			data = rest
-		}
-	}
-	return string(data)
-}
-
 // stop ends the nodes, and takes their directories away where they are such.
 func (s *system) stop() {
 	for _, p := range s.processes {
-		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may be gone
+		p.end()
 	}
-	patience := time.After(5 * time.Second)
+	patience, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
 	for _, p := range s.processes {
 		select {
 		case <-p.done:
-		case <-patience:
-			_ = p.cmd.Process.Kill()
+		case <-patience.Done():
+			p.kill()
 			<-p.done
 		}
 	}
@@ -253,7 +201,7 @@ func (s *system) run(ctx context.Context, o options, spec load.Spec) (cell, erro
 func (s *system) cpu() (time.Duration, error) {
 	var ticks int64
 	for _, p := range s.processes {
-		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid()))
 		if err != nil {
 			return 0, err
 		}
@@ -261,7 +209,7 @@ func (s *system) cpu() (time.Duration, error) {
 		// 12th and 13th field after it.
 		fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
 		if len(fields) < 13 {
-			return 0, fmt.Errorf("/proc/%d/stat: %d fields after the name", p.cmd.Process.Pid, len(fields))
+			return 0, fmt.Errorf("/proc/%d/stat: %d fields after the name", p.pid(), len(fields))
 		}
 		for _, f := range fields[11:13] {
 			n, err := strconv.ParseInt(f, 10, 64)
