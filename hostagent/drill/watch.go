@@ -43,11 +43,12 @@ type watch struct {
 // sight is what is known of a node by now.
 type sight struct {
 	name    string
-	seen    bool   // it answered once
-	reached bool   // it answered last time
-	last    counts // what it said then
-	total   counts // since the watch began, restarts of the engine included
-	log     string // what it said last
+	seen    bool      // it answered once
+	reached bool      // it answered last time
+	started time.Time // the engine that said it
+	last    counts    // what it said then
+	total   counts    // since the watch began, restarts of the engine included
+	log     string    // what it said last
 	hung    time.Duration
 	back    time.Time // when its logs last came back to their own disks
 }
@@ -58,15 +59,12 @@ type counts struct {
 	secondary        time.Duration
 }
 
-// add adds what happened between two answers. Counts that went back are of an
-// engine that was started meanwhile.
+// add adds what happened between two answers of one engine. A duration that is
+// read while it runs may be a moment behind the last one.
 func (c *counts) add(last, now counts) {
-	if now.switches < last.switches || now.hedges < last.hedges || now.secondary < last.secondary {
-		last = counts{}
-	}
-	c.switches += now.switches - last.switches
-	c.hedges += now.hedges - last.hedges
-	c.secondary += now.secondary - last.secondary
+	c.switches += max(now.switches, last.switches) - last.switches
+	c.hedges += max(now.hedges, last.hedges) - last.hedges
+	c.secondary += max(now.secondary, last.secondary) - last.secondary
 }
 
 func newWatch(ctx context.Context, began time.Time, names []string, asks []ask) *watch {
@@ -127,6 +125,10 @@ func (w *watch) seeLocked(i int, n api.NodeStores, err error, now time.Time) {
 	case !s.reached:
 		event(s.name, "reachable", "")
 	}
+	if !s.started.IsZero() && !s.started.Equal(n.StartedAt) {
+		s.last = counts{} // another engine, which counts from zero
+	}
+	s.started = n.StartedAt
 	// Two switches between two looks are there and back.
 	if s.log != "" && (s.log != log || log == logPrimary && c.switches > s.last.switches+1) {
 		event(s.name, log, why)

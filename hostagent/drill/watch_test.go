@@ -86,6 +86,7 @@ func see(t *testing.T, w *watch, words []string, now time.Time) {
 	}
 	var f api.Failover
 	p := api.Partition{Name: "default"}
+	started := time.Unix(1, 0)
 	for _, word := range words[1:] {
 		key, value, _ := strings.Cut(word, "=")
 		n, _ := strconv.Atoi(value)
@@ -103,6 +104,8 @@ func see(t *testing.T, w *watch, words []string, now time.Time) {
 			f.HungNS = int64(d)
 		case "why":
 			f.LastSwitch = &api.Switch{Reason: value}
+		case "engine":
+			started = time.Unix(int64(n), 0)
 		case "leader":
 			p.Leader = value
 		case "term":
@@ -111,7 +114,7 @@ func see(t *testing.T, w *watch, words []string, now time.Time) {
 			t.Fatalf("no word %s", word)
 		}
 	}
-	w.seeLocked(i, api.NodeStores{Stores: []api.Store{{Failover: f, Partitions: []api.Partition{p}}, {}}}, nil, now)
+	w.seeLocked(i, api.NodeStores{StartedAt: started, Stores: []api.Store{{Failover: f, Partitions: []api.Partition{p}}, {}}}, nil, now)
 }
 
 // A node that does not answer keeps nobody from being asked, and the watch
