@@ -19,9 +19,12 @@ type outcome struct {
 	During   pace.Summary `json:"during"` // of what some part of lay in a stall
 	Unsent   int          `json:"unsent"`
 	First    string       `json:"first_error,omitempty"`
-	// Pause is the longest time without an acknowledged write.
-	Pause  time.Duration `json:"longest_pause_ns"`
-	Stalls []stallResult `json:"stalls,omitempty"`
+	// WorstAt is when the write of the worst latency was due, since the load began.
+	WorstAt time.Duration `json:"worst_at_ns"`
+	// Pause is the longest time without an acknowledged write, from PauseAt on.
+	Pause   time.Duration `json:"longest_pause_ns"`
+	PauseAt time.Duration `json:"longest_pause_at_ns"`
+	Stalls  []stallResult `json:"stalls,omitempty"`
 	// PerSecond counts what was acknowledged in each whole second; Lowest and
 	// Highest are its extremes by its mean.
 	PerSecond []int       `json:"per_second"`
@@ -81,7 +84,14 @@ func (o *outcome) analyse(r load.Result) {
 	o.All = pace.Summarize(ops)
 	began := slices.MinFunc(ops, func(a, b pace.Op) int { return a.Due.Compare(b.Due) }).Due
 	ended := slices.MaxFunc(ops, func(a, b pace.Op) int { return a.Ended.Compare(b.Ended) }).Ended
-	_, o.Pause = pace.Pause(ops, began, ended)
+	var from time.Time
+	from, o.Pause = pace.Pause(ops, began, ended)
+	o.PauseAt = from.Sub(began)
+	for _, op := range ops {
+		if op.Err == nil && op.Latency() == o.All.Worst {
+			o.WorstAt = op.Due.Sub(began)
+		}
+	}
 	var during []pace.Op
 	for i := range o.Stalls {
 		s := &o.Stalls[i]

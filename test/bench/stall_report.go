@@ -173,6 +173,9 @@ func (o outcome) remarks(s scenario) (lines []string) {
 		}
 		say("worst latency by stall: %s; the last is %s the first", strings.Join(worst, " "), ratio(o.Stalls[n-1].Worst, o.Stalls[0].Worst))
 	}
+	if o.All.Acknowledged > 0 {
+		say("the worst write was due at %s, the longest pause began at %s%s", short(o.WorstAt), short(o.PauseAt), o.stalledAt())
+	}
 	if len(o.Stalls) > 0 {
 		var on []string
 		for _, st := range o.Stalls {
@@ -194,6 +197,15 @@ func (o outcome) remarks(s scenario) (lines []string) {
 		say("%.2f hedges per 100,000 operations", float64(o.Hedges)*1e5/float64(o.All.Acknowledged))
 	}
 	return lines
+}
+
+// stalledAt says when the first stall was.
+func (o outcome) stalledAt() string {
+	if len(o.Stalls) == 0 {
+		return ""
+	}
+	st := o.Stalls[0]
+	return fmt.Sprintf("; the first stall was from %s to %s", short(st.At), short(st.At+st.Time))
 }
 
 // kept says what a node has of the acknowledged keys.

@@ -85,6 +85,9 @@ func TestAnalyse(t *testing.T) {
 	if o.All.Acknowledged != 999 || o.All.Errors != 1 || o.All.Worst != 2*time.Second || o.Unsent != 1 || o.First != "refused" {
 		t.Errorf("all: %+v", o)
 	}
+	if o.WorstAt != 4*time.Second || o.PauseAt != 3992*time.Millisecond {
+		t.Errorf("the worst at %v, the pause at %v", o.WorstAt, o.PauseAt)
+	}
 	if want := 2008 * time.Millisecond; o.Pause != want || o.Stalls[0].Pause != want || o.Stalls[0].Worst != 2*time.Second || o.Stalls[0].At != 4*time.Second {
 		t.Errorf("the stall: %v, %+v; want a pause of %v", o.Pause, o.Stalls[0], want)
 	}
