@@ -57,26 +57,34 @@ func measureStalls(ctx context.Context, o options) (*stallReport, error) {
 			if name == peers && !o.peers {
 				continue
 			}
-			progress("%s: %s, about %v", s.name, name, s.length().Round(time.Second))
-			watching, stop := context.WithCancel(ctx)
-			bare, err := watchDisk(watching, spare)
-			if err != nil {
-				stop()
-				return nil, err
-			}
-			out, err := runScenario(ctx, o, s, systemOf(o, name), thawer, work, uint64(100*i+j))
-			stop()
-			disk := <-bare
-			if err != nil {
+			if err := r.measure(ctx, o, s, name, thawer, work, spare, uint64(100*i+j)); err != nil {
 				return nil, interrupted(ctx, fmt.Errorf("%s, %s: %w", s.name, name, err))
 			}
-			out.Control = disk
-			progress("%s: %s: %d acknowledged, %d errors, worst %s, longest pause %s, %d lost; the bare disk's worst %s", s.name, name,
-				out.All.Acknowledged, out.All.Errors, short(out.All.Worst), short(out.Pause), out.lost(), short(disk.Worst))
-			r.Outcomes = append(r.Outcomes, *out)
 		}
 	}
 	return r, nil
+}
+
+// measure runs one system through one scenario, and watches the bare disk meanwhile.
+func (r *stallReport) measure(ctx context.Context, o options, s scenario, name string, thawer *stall.Thawer, work, spare string, seed uint64) error {
+	progress("%s: %s, about %v", s.name, name, s.length().Round(time.Second))
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	bare, err := watchDisk(watching, spare)
+	if err != nil {
+		return err
+	}
+	out, err := runScenario(ctx, o, s, systemOf(o, name), thawer, work, seed)
+	stop()
+	disk := <-bare
+	if err != nil {
+		return err
+	}
+	out.Control = disk
+	progress("%s: %s: %d acknowledged, %d errors, worst %s, longest pause %s, %d lost; the bare disk's worst %s", s.name, name,
+		out.All.Acknowledged, out.All.Errors, short(out.All.Worst), short(out.Pause), out.lost(), short(disk.Worst))
+	r.Outcomes = append(r.Outcomes, *out)
+	return nil
 }
 
 func systemOf(o options, name string) *system {

@@ -112,7 +112,8 @@ func (t *Thawer) Close() error {
 	_ = t.wire.conn.Close() // nothing is on its way
 	t.wg.Wait()
 	if t.cmd != nil {
-		_ = t.cmd.Wait() // however it ended, everything is thawed
+		_ = t.cmd.Process.Kill() // it may be stopped; everything is thawed
+		_ = t.cmd.Wait()
 	}
 	return errors.Join(errs...)
 }
