@@ -111,8 +111,7 @@ func (l *Load) await(ctx context.Context, offset time.Duration) bool {
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-		case <-l.stop:
-			return false
+		case <-l.stop: // what was due in that very moment is done, below
 		case <-ctx.Done():
 			return false
 		}
