@@ -4,12 +4,14 @@
 package failover
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -272,35 +274,78 @@ func findStrays(b []byte, sum uint32) (out []stray) {
 	return out
 }
 
-// chain joins the runs of all files and returns the records above the fence in
-// the order of their epoch and sequence: what recovery replays. It is pure.
-//
-// ErrDamaged where a record says that a later one was durable than the chain
-// reaches: the end is not a torn tail then.
-func chain(runs []run, sum uint32, fenced fence) ([]record, error) {
-	// heads[epoch] is the start of that epoch's chain; next finds what follows a record.
+// A segment is runs of one epoch that follow one another, over several files.
+type segment struct {
+	epoch   uint64
+	head    bool // it begins the epoch's chain
+	records []record
+}
+
+func (s *segment) first() seq { return s.records[0].op.seq }
+func (s *segment) last() seq  { return s.records[len(s.records)-1].op.seq }
+
+// segments joins runs to segments.
+func segments(runs []run, sum uint32) ([]segment, error) {
 	type link struct {
 		epoch uint64
 		seq   seq
 		prev  uint32
 	}
 	next := map[link]run{}
-	heads := map[uint64]run{}
-	var epochs []uint64
+	followed := map[link]bool{} // there is a run before it
+	heads := map[uint64]bool{}
+	var starts []run
 	for _, r := range runs {
 		if len(r.records) == 0 {
 			continue
 		}
-		first := r.records[0]
-		if first.prev == sum {
-			if _, twice := heads[first.epoch]; twice {
-				return nil, fmt.Errorf("%w: epoch %d starts twice", ErrDamaged, first.epoch)
-			}
-			heads[first.epoch] = r
-			epochs = append(epochs, first.epoch)
+		first, last := r.records[0], r.records[len(r.records)-1]
+		followed[link{last.epoch, last.op.seq + 1, last.crc}] = true
+		if first.prev != sum {
+			next[link{first.epoch, first.op.seq, first.prev}] = r
 			continue
 		}
-		next[link{first.epoch, first.op.seq, first.prev}] = r
+		if heads[first.epoch] {
+			return nil, fmt.Errorf("%w: epoch %d starts twice", ErrDamaged, first.epoch)
+		}
+		heads[first.epoch] = true
+		starts = append(starts, r)
+	}
+	for at, r := range next {
+		if !followed[at] {
+			starts = append(starts, r)
+		}
+	}
+	var out []segment
+	for _, r := range starts {
+		first := r.records[0]
+		s := segment{epoch: first.epoch, head: first.prev == sum}
+		for ok := true; ok; {
+			s.records = append(s.records, r.records...)
+			last := r.records[len(r.records)-1]
+			r, ok = next[link{last.epoch, last.op.seq + 1, last.crc}]
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b segment) int {
+		return cmp.Or(cmp.Compare(a.epoch, b.epoch), cmp.Compare(a.first(), b.first()))
+	})
+	return out, nil
+}
+
+// chain joins the runs of all files and returns the records above the fence in
+// the order of their epoch and sequence: what recovery replays. It is pure.
+//
+// The start of an epoch's chain may be gone: in an epoch that goes on for long the
+// files whose records the fence has passed are used again (rule 6). Whatever
+// is left then begins at or below the first record that is needed.
+//
+// ErrDamaged where a record says that a later one was durable than the chain
+// reaches: the end is not a torn tail then.
+func chain(runs []run, sum uint32, fenced fence) ([]record, error) {
+	segs, err := segments(runs, sum)
+	if err != nil {
+		return nil, err
 	}
 
 	// Durable is the newest operation that any record of an epoch knows to be durable.
@@ -316,31 +361,34 @@ func chain(runs []run, sum uint32, fenced fence) ([]record, error) {
 
 	var out []record
 	var newest seq
-	slices.Sort(epochs)
-	for _, epoch := range epochs {
-		r, ok := heads[epoch], true
-		var last record
-		for ok {
-			for _, rec := range r.records {
-				last = rec
-				if epoch >= fenced.epoch && rec.op.seq > fenced.seq {
-					if rec.op.seq <= newest {
-						return nil, fmt.Errorf("%w: operation %d of epoch %d is older than operation %d of an earlier epoch", ErrDamaged, rec.op.seq, epoch, newest)
-					}
-					out = append(out, rec)
-					newest = rec.op.seq
-				}
+	reached := map[uint64]seq{}
+	for i, s := range segs {
+		if !s.head && (s.epoch < fenced.epoch || s.first() > fenced.seq+1) {
+			continue // of the past, or with a hole before it that was never fenced
+		}
+		reached[s.epoch] = s.last()
+		if i+1 < len(segs) && segs[i+1].epoch == s.epoch && segs[i+1].first() <= fenced.seq+1 {
+			continue // what is needed begins in a later one
+		}
+		for _, rec := range s.records {
+			if s.epoch < fenced.epoch || rec.op.seq <= fenced.seq {
+				continue
 			}
-			r, ok = next[link{epoch, last.op.seq + 1, last.crc}]
+			if rec.op.seq <= newest {
+				return nil, fmt.Errorf("%w: operation %d of epoch %d is older than operation %d of an earlier epoch", ErrDamaged, rec.op.seq, s.epoch, newest)
+			}
+			out = append(out, rec)
+			newest = rec.op.seq
 		}
-		if d := durable[epoch]; d > last.op.seq && d > fenced.seq {
-			return nil, fmt.Errorf("%w: operation %d of epoch %d was durable; the chain ends at %d", ErrDamaged, d, epoch, last.op.seq)
-		}
-		delete(durable, epoch)
 	}
-	// Runs of an epoch whose first file is gone.
-	for epoch, d := range durable {
-		if d > fenced.seq && epoch >= fenced.epoch {
+	for _, epoch := range slices.Sorted(maps.Keys(durable)) {
+		d := durable[epoch]
+		last, ok := reached[epoch]
+		switch {
+		case d <= fenced.seq || d <= last:
+		case ok:
+			return nil, fmt.Errorf("%w: operation %d of epoch %d was durable; the chain ends at %d", ErrDamaged, d, epoch, last)
+		case epoch >= fenced.epoch:
 			return nil, fmt.Errorf("%w: the start of epoch %d is missing; operation %d in it was durable", ErrDamaged, epoch, d)
 		}
 	}

@@ -216,6 +216,33 @@ func TestChain(t *testing.T) {
 			_ = p.run(t, 0, 1)
 			return built{[]run{p.run(t, 1, 2)}, fence{1, 2}}
 		}, nil, nil},
+		"the first file was used again by the same epoch": {func(p *pieces) built {
+			p.start(1)
+			_ = p.run(t, 0, 1, 2)
+			b := p.run(t, 2, 3, 4)
+			return built{[]run{p.run(t, 4, 5, 6), b}, fence{1, 3}}
+		}, []seq{4, 5, 6}, nil},
+		"the same, and nothing says that the rest was durable": {func(p *pieces) built {
+			p.start(1)
+			_ = p.run(t, 0, 1, 2, 3, 4)
+			return built{[]run{p.run(t, 4, 5)}, fence{1, 4}}
+		}, []seq{5}, nil},
+		"a file in the middle was used again": {func(p *pieces) built {
+			p.start(1)
+			a := p.run(t, 0, 1, 2)
+			_ = p.run(t, 2, 3, 4)
+			return built{[]run{a, p.run(t, 4, 5, 6)}, fence{1, 4}}
+		}, []seq{5, 6}, nil},
+		"a hole above the fence, and what is behind it was durable": {func(p *pieces) built {
+			p.start(1)
+			_ = p.run(t, 0, 1, 2, 3, 4)
+			return built{[]run{p.run(t, 5, 5, 6)}, fence{1, 3}}
+		}, nil, ErrDamaged},
+		"a hole above the fence, and what is behind it was not": {func(p *pieces) built {
+			p.start(1)
+			_ = p.run(t, 0, 1, 2, 3, 4)
+			return built{[]run{p.run(t, 0, 5, 6)}, fence{1, 3}}
+		}, nil, nil},
 		"an older copy of the side": {func(p *pieces) built {
 			p.start(1)
 			old := p.run(t, 0, 1, 2)
