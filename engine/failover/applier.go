@@ -56,7 +56,11 @@ func (l *Log) runApplier() {
 		case finished:
 			return
 		case idle:
-			probe.Stop()
+			if again := time.Until(l.compactAfter); again > 0 {
+				probe.Reset(again)
+			} else {
+				probe.Stop()
+			}
 		case idleInEpoch:
 			probe.Reset(probeEvery)
 		}
@@ -103,7 +107,7 @@ func (l *Log) step() stepResult {
 	case arming:
 		l.writeArmed()
 		return worked
-	case compactTo > l.pFirst && l.pFirst != 0 && l.primary != nil && time.Now().After(l.compactAfter):
+	case compactTo > l.pFirst && l.pFirst != 0 && l.primary != nil && !time.Now().Before(l.compactAfter):
 		l.compact(compactTo)
 		return worked
 	case open:
@@ -180,6 +184,15 @@ func (l *Log) endLocked(now time.Time) {
 		l.mu.choreEnd = now
 	}
 	l.mu.call, l.mu.primaryErr = call{}, nil
+	l.backoff = 0
+}
+
+// callOver stops the clock of MaxSync: what the primary was told is given up. Its
+// error stays in the status.
+func (l *Log) callOver() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.call = call{}
 	l.backoff = 0
 }
 
@@ -331,6 +344,7 @@ func (l *Log) writeFence() {
 	open, v := l.mu.led.open, fence{epoch: l.mu.led.epoch, seq: l.mu.led.applied}
 	l.mu.Unlock()
 	if !open {
+		l.callOver() // a fence that failed is not owed any more
 		return
 	}
 	start := l.begin(false)
@@ -375,7 +389,9 @@ func (l *Log) compact(to uint64) {
 	if err != nil {
 		l.compactAfter = start.Add(compactRetry)
 		l.failed(fmt.Errorf("compacting: %w", err))
-		l.reopen(l.pLast)
+		if l.reopen(l.pLast) {
+			l.callOver() // the piece is tried again later, and nobody waits for it
+		}
 		return
 	}
 	switch {

@@ -9,8 +9,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -382,6 +385,107 @@ func TestCrashWhileFailedOver(t *testing.T) {
 			r.wantLog("1:a", "2:b", "3:C", "4:D")
 		})
 	}
+}
+
+// TestEpochOutlivesItsFiles: the primary keeps up, so that the fence moves, while an
+// epoch stays open for long: its first files are used again. Then the primary hangs,
+// one more operation is acknowledged by the side alone, and the machine crashes.
+//
+// Seen to fail while a chain had to begin with its epoch's first record: the
+// restart did not replay the last entry, and with more records behind it was refused
+// as damaged.
+func TestEpochOutlivesItsFiles(t *testing.T) {
+	for _, more := range []int{1, 20} {
+		t.Run(fmt.Sprint(more), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, func(c *Config) { c.JournalFileSize, c.JournalBudget = 2*journalStart, 16*journalStart })
+				defer r.close()
+				r.primary.hang(false)
+				data := strings.Repeat("x", 200)
+				var want []string
+				put := func() {
+					i := uint64(len(want) + 1)
+					r.append(i, 1, data)
+					want = append(want, fmt.Sprintf("%d:%s", i, data))
+				}
+				put()
+				time.Sleep(200 * time.Millisecond) // virtual: it is a failover by now
+				r.primary.thaw()
+				for range 120 {
+					put()
+					time.Sleep(12 * time.Millisecond)
+				}
+				time.Sleep(2 * probeEvery)
+				if s := r.log.Status(); !s.EpochOpen || s.Pending != 0 {
+					t.Fatalf("%+v", s)
+				}
+				r.primary.hang(false)
+				for range more {
+					put()
+				}
+				r.crash()
+				r.wantLog(want...)
+			})
+		})
+	}
+}
+
+// TestFailedCompactionIsNoHang: one error of a compaction, and nothing else to do for
+// longer than MaxSync: the log lives, and tries the piece again by itself. Seen to end
+// in Fatal while the clock of the failed call went on, and to keep the old entries
+// while nothing woke the applier.
+func TestFailedCompactionIsNoHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fatal atomic.Value
+		r := newRig(t, func(c *Config) {
+			c.MaxSync, c.Fatal = time.Second, func(err error) { fatal.Store(err) }
+		})
+		defer r.close()
+		for i := range uint64(9) {
+			r.append(i+1, 1, "x")
+		}
+		r.primary.mu.Lock()
+		r.primary.fail = []error{errors.New("no space left on device")}
+		r.primary.mu.Unlock()
+		if err := r.log.DeleteRange(1, 5); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * compactRetry)
+		synctest.Wait()
+		if err := fatal.Load(); err != nil {
+			t.Error(err)
+		}
+		if s := r.log.Status(); s.Hung != 0 {
+			t.Errorf("%+v", s)
+		}
+		h, _ := r.primary.handle()
+		if first, _ := h.FirstIndex(); first != 6 {
+			t.Errorf("the primary begins at %d, want 6", first)
+		}
+		_ = h.Close()
+	})
+}
+
+// TestTurnedOffWhileIdle: an epoch that nothing keeps open ends with the setting, and
+// the status with it, although no operation comes.
+func TestTurnedOffWhileIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		defer r.close()
+		r.primary.hang(false)
+		r.append(1, 1, "a")
+		time.Sleep(time.Second)
+		r.primary.thaw()
+		time.Sleep(3 * probeEvery) // drained and fenced, not well for long enough
+		if s := r.log.Status(); s.Active != "secondary" || s.Pending != 0 {
+			t.Fatalf("%+v", s)
+		}
+		r.log.SetLimits(time.Hour, time.Minute)
+		time.Sleep(3 * probeEvery)
+		if s := r.log.Status(); s.Active != "primary" || s.EpochOpen {
+			t.Errorf("turned off: %+v", s)
+		}
+	})
 }
 
 func TestPrimaryErrorsReopen(t *testing.T) {

@@ -33,10 +33,14 @@ type mode struct {
 	back       time.Time // when the newest failover ended
 	why        string    // why the epoch is closing, for the next reason
 
-	switches   uint64 // both ways, as CockroachDB counts
-	hedges     uint64
-	primary    time.Duration // spent there, without the current stretch
-	secondary  time.Duration
+	switches  uint64 // both ways, as CockroachDB counts
+	hedges    uint64
+	primary   time.Duration // spent there, without the current stretch
+	secondary time.Duration
+	// shown is the latest moment that spent was asked for. A switch is not
+	// before it, so that what is cumulative never falls: whoever computes a rate
+	// would take that for a restart.
+	shown      time.Time
 	lastSwitch time.Time
 	lastReason string
 }
@@ -52,7 +56,7 @@ func (m *mode) failOver(now time.Time, reason string) bool {
 	} else {
 		m.hold = minHold
 	}
-	m.primary += now.Sub(m.since)
+	m.primary, _ = m.spent(now)
 	m.turn(now, true, reason)
 	return true
 }
@@ -62,13 +66,27 @@ func (m *mode) failBack(now time.Time) {
 	if !m.failedOver {
 		return
 	}
-	m.secondary += now.Sub(m.since)
+	_, m.secondary = m.spent(now)
 	m.back = now
 	m.turn(now, false, m.why)
 }
 
+// spent is how long writes went to each disk. It never falls.
+func (m *mode) spent(now time.Time) (primary, secondary time.Duration) {
+	if now.After(m.shown) {
+		m.shown = now
+	}
+	primary, secondary = m.primary, m.secondary
+	if m.failedOver {
+		secondary += m.shown.Sub(m.since)
+	} else {
+		primary += m.shown.Sub(m.since)
+	}
+	return primary, secondary
+}
+
 func (m *mode) turn(now time.Time, over bool, reason string) {
-	m.failedOver, m.since = over, now
+	m.failedOver, m.since = over, m.shown
 	m.switches++
 	m.lastSwitch, m.lastReason = now, reason
 }

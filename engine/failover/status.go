@@ -67,16 +67,14 @@ func (l *Log) Status() Status {
 		Hedge: l.mu.hedge.after(now, 0, l.mu.threshold),
 		Hung:  l.mu.call.age(now), Stalled: l.stalledLocked(now),
 		Switches: m.switches, Hedges: m.hedges, EpochOpen: l.mu.led.open,
-		Primary: m.primary, Secondary: m.secondary, LastSwitch: m.lastSwitch, LastReason: m.lastReason,
+		LastSwitch: m.lastSwitch, LastReason: m.lastReason,
 		Replayed: l.mu.replayed, Pending: l.mu.led.pending(), Bytes: l.mu.view.bytes,
 		Budget:     Budget{Bytes: l.cfg.JournalBudget, Used: l.mu.bytes},
 		PrimaryErr: text(l.mu.primaryErr), SideErr: text(l.mu.sideErr),
 	}
+	s.Primary, s.Secondary = m.spent(now)
 	if m.failedOver {
 		s.Active = "secondary"
-		s.Secondary += now.Sub(m.since)
-	} else {
-		s.Primary += now.Sub(m.since)
 	}
 	if l.side != nil {
 		s.Sides = []SideStatus{l.sideStatusLocked(&s.Budget)}

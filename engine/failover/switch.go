@@ -85,7 +85,9 @@ func (l *Log) SetLimits(threshold, maxSync time.Duration) {
 	l.mu.hedge.base = 0
 	if l.offLocked() {
 		l.mu.mode.why = "failover was turned off"
-		l.mu.led.startClosing()
+		if l.mu.led.startClosing(); !l.mu.led.open {
+			l.epochEndedLocked(time.Now())
+		}
 	}
 	l.poke()
 	l.watchSoon()
