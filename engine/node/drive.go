@@ -62,7 +62,7 @@ func (n *Node) Read(ctx context.Context, partition string, q kv.Query, consisten
 	case httpapi.Consistent:
 		kind = callConsistentRead
 	default:
-		if v := p.view.Load(); v.self && v.ready && p.leased(v) { // nothing to wait for
+		if v := p.view.Load(); v.self && v.ready && !v.confirm && p.leased(v) { // nothing to wait for
 			return p.machine.Read(q), leaderMeta(p.machine.Index()), nil
 		}
 	}

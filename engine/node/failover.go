@@ -127,7 +127,11 @@ func (n *Node) openLog(ctx context.Context, i int, p *partition) (*failover.Log,
 	if p.side = n.sides[cfg.sidePath(i)]; p.side != nil {
 		fc.Side = p.side.disk
 	}
-	return failover.Open(ctx, fc)
+	log, err := failover.Open(ctx, fc)
+	if err == nil {
+		n.addLog(log)
+	}
+	return log, err
 }
 
 // giveUpTime is how long a node that ends for its disk takes to hand leadership over.
@@ -137,7 +141,14 @@ const giveUpTime = 500 * time.Millisecond
 // process, and with it every socket, for as long as the disk hangs: so sockets
 // are closed first, and peers and clients turn to others. Where the log is on
 // its side leadership can still be handed over before, which saves the election.
+//
+// A node that is still starting serves nobody: its start fails with the error.
 func (n *Node) giveUp(err error) {
+	if !n.up.Load() {
+		_ = n.mux.ln.Close()
+		n.fail(err)
+		return
+	}
 	n.log.Error("the node ends: its disk hangs", "error", err)
 	ctx, cancel := context.WithTimeout(context.Background(), giveUpTime)
 	defer cancel()

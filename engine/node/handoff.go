@@ -32,6 +32,8 @@ const (
 	// timeoutNowAgain is when another follower is asked, if the first did not
 	// take over.
 	timeoutNowAgain = 300 * time.Millisecond
+	// askAllAgain is when those are asked again who were, and did not take over.
+	askAllAgain = 2 * time.Second
 	// heardWithin is how fresh a follower's last answer must be for it to be
 	// called healthy.
 	heardWithin = time.Second
@@ -82,6 +84,8 @@ func (p *partition) watchdog(stop <-chan struct{}) {
 			if to, ok := p.successor(now, refused); ok {
 				asked, refused = now, append(refused, to.ID)
 				p.spawn(func() { p.standNow(to) })
+			} else if now.Sub(asked) >= askAllAgain {
+				refused = nil // whoever was asked may have been cut off for a moment
 			}
 			continue
 		}
@@ -140,7 +144,7 @@ func (p *partition) successor(now time.Time, tried []raft.ServerID) (best raft.S
 // standNow tells a follower to stand for election at once.
 func (p *partition) standNow(to raft.Server) {
 	p.log.Warn("every disk of the log hangs: leadership goes to another server", "to", to.ID)
-	defer p.readsAgain(p.withholdReads())
+	p.confirmReads()
 	req := raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
 		ProtocolVersion: raft.ProtocolVersionMax,
 		ID:              []byte(p.self.Name),
@@ -155,29 +159,19 @@ func (p *partition) standNow(to raft.Server) {
 // handTo gives leadership away in raft's own way.
 func (p *partition) handTo(to raft.Server, since time.Time) {
 	p.log.Warn("the log has been on its side for a while: leadership goes to a server whose disk is well", "to", to.ID, "since", since)
-	defer p.readsAgain(p.withholdReads())
-	if err := p.raft.LeadershipTransferToServer(to.ID, to.Address).Error(); err != nil {
+	p.confirmReads()
+	if err := p.answer(p.raft.LeadershipTransferToServer(to.ID, to.Address)); err != nil {
 		p.log.Warn("leadership stays: the server did not take over", "to", to.ID, "error", err)
 	}
 }
 
-// withholdReads ends default reads before somebody else is made leader: the
-// election will not wait for the end of this node's lease.
-func (p *partition) withholdReads() *leaderView {
+// confirmReads has default reads confirmed from here on, for as long as this
+// node leads: whoever is told to stand does not wait for the end of the lease,
+// and may be told late.
+func (p *partition) confirmReads() {
 	p.viewMu.Lock()
 	defer p.viewMu.Unlock()
-	v := p.view.Load()
-	if v.self {
-		v = &leaderView{addr: v.addr, id: v.id, term: v.term, self: true}
-		p.publishLocked(v)
-	}
-	return v
-}
-
-// readsAgain serves reads under v again, if it is still in force and this
-// node, once its raft answers, is still the leader.
-func (p *partition) readsAgain(v *leaderView) {
-	if v.self {
-		p.catchUp(v)
+	if v := p.view.Load(); v.self && !v.confirm {
+		p.publishLocked(&leaderView{addr: v.addr, id: v.id, term: v.term, self: true, ready: v.ready, confirm: true})
 	}
 }

@@ -20,6 +20,10 @@ type leaderView struct {
 	// ready: everything of earlier terms is applied here too, so that reads
 	// may be served.
 	ready bool
+	// confirm: another server may have been told to stand for election, and
+	// none that was waits for the end of this one's lease. Default reads are
+	// confirmed by a majority for the rest of the term, like consistent ones.
+	confirm bool
 	// changed is closed when another view takes this one's place.
 	changed chan struct{}
 }
@@ -85,15 +89,17 @@ func (p *partition) look() {
 	} else if v.id == p.self.Name {
 		v.addr, v.id = "", "" // it steps down and has not forgotten itself yet
 	}
-	v.ready = v.self && old.ready && old.sameLeader(v)
-	if old.sameLeader(v) && old.ready == v.ready {
+	if old.sameLeader(v) {
+		if v.self && !old.ready && !p.handingOver {
+			p.catchUpLocked(old) // an earlier attempt may have failed
+		}
 		return
 	}
 	p.publishLocked(v)
 	if v.self {
 		p.log.Info("this node leads the partition", "term", v.term)
 		p.stats.elected()
-		p.spawn(func() { p.catchUp(v) })
+		p.catchUpLocked(v)
 	} else if old.addr != v.addr {
 		p.log.Info("leader", "leader", v.id, "address", v.addr, "term", v.term)
 	}
@@ -105,17 +111,39 @@ func (p *partition) publishLocked(v *leaderView) {
 	close(p.view.Swap(v).changed)
 }
 
+// catchUpLocked has catchUp run for v, where it does not run already.
+func (p *partition) catchUpLocked(v *leaderView) {
+	if p.catching.CompareAndSwap(false, true) {
+		if !p.spawn(func() { defer p.catching.Store(false); p.catchUp(v) }) {
+			p.catching.Store(false)
+		}
+	}
+}
+
 // catchUp waits until everything of earlier terms is applied, and then lets
 // the leader serve reads.
 func (p *partition) catchUp(v *leaderView) {
-	if err := p.raft.Barrier(0).Error(); err != nil {
+	if err := p.answer(p.raft.Barrier(0)); err != nil {
 		p.log.Debug("the new leader did not get as far as serving reads", "term", v.term, "error", err)
 		return
 	}
 	p.viewMu.Lock()
 	defer p.viewMu.Unlock()
 	if cur := p.view.Load(); cur == v && !p.handingOver {
-		p.publishLocked(&leaderView{addr: v.addr, id: v.id, term: v.term, self: true, ready: true})
+		p.publishLocked(&leaderView{addr: v.addr, id: v.id, term: v.term, self: true, ready: true, confirm: v.confirm})
+	}
+}
+
+// answer waits for raft's answer, or for the end of the partition: raft leaves
+// futures unanswered that are in its queues when it ends.
+func (p *partition) answer(f raft.Future) error {
+	done := make(chan error, 1) // one answer, whether somebody waits or not
+	go func() { done <- f.Error() }()
+	select {
+	case err := <-done:
+		return err
+	case <-p.stopCh:
+		return ErrStopping
 	}
 }
 

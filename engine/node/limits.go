@@ -4,11 +4,14 @@
 package node
 
 import (
+	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/failover"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/kv"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/store"
 )
@@ -56,12 +59,27 @@ func (n *Node) applySettings(s kv.Settings) {
 			n.log.Warn("the log's failover is turned off: the threshold is above max_sync_duration", "threshold", l.threshold, "max_sync_duration", l.maxSync)
 		}
 	}
-	for _, st := range n.stores {
-		if p := st.partition; p != nil {
-			p.logs.SetLimits(l.threshold, l.maxSync)
-		}
+	n.logs.mu.Lock()
+	for _, log := range n.logs.open {
+		log.SetLimits(l.threshold, l.maxSync)
 	}
+	n.logs.mu.Unlock()
 	n.cache.put(s.Set)
+}
+
+// limitedLogs are the logs that the limits hold for. One that is opened while
+// the limits change gets them from add, whichever comes first.
+type limitedLogs struct {
+	mu   sync.Mutex
+	open []*failover.Log
+}
+
+func (n *Node) addLog(log *failover.Log) {
+	n.logs.mu.Lock()
+	defer n.logs.mu.Unlock()
+	l := n.limits.Load()
+	log.SetLimits(l.threshold, l.maxSync)
+	n.logs.open = append(n.logs.open, log)
 }
 
 // settingsCache writes the settings beside the stores' identities, so that
@@ -70,7 +88,9 @@ func (n *Node) applySettings(s kv.Settings) {
 type settingsCache struct {
 	stores []*openStore
 	log    hclog.Logger
+	begun  bool          // run was started
 	stop   chan struct{} // closed by close
+	done   chan struct{} // closed when run has ended
 	wake   chan struct{} // put → run; depth 1; never closed
 
 	mu struct {
@@ -80,9 +100,7 @@ type settingsCache struct {
 }
 
 func newSettingsCache(stores []*openStore, log hclog.Logger) *settingsCache {
-	c := &settingsCache{stores: stores, log: log, stop: make(chan struct{}), wake: make(chan struct{}, 1)}
-	go c.run()
-	return c
+	return &settingsCache{stores: stores, log: log, stop: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1)}
 }
 
 func (c *settingsCache) put(set map[string]string) {
@@ -95,8 +113,16 @@ func (c *settingsCache) put(set map[string]string) {
 	}
 }
 
+// start begins to write. Until every store is open the identities have another
+// writer.
+func (c *settingsCache) start() {
+	c.begun = true
+	go c.run()
+}
+
 // run ends with close, or, where a disk hangs, with the process.
 func (c *settingsCache) run() {
+	defer close(c.done)
 	for {
 		select {
 		case <-c.wake:
@@ -114,4 +140,16 @@ func (c *settingsCache) run() {
 	}
 }
 
-func (c *settingsCache) close() { close(c.stop) }
+// close waits until nothing is written any more; ctx's error where a disk hangs.
+func (c *settingsCache) close(ctx context.Context) error {
+	close(c.stop)
+	if !c.begun {
+		return nil
+	}
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the cache of settings: %w", ctx.Err())
+	}
+}

@@ -33,7 +33,8 @@ type Node struct {
 	stores     []*openStore
 	sides      map[string]*side // by path; never changed after Start
 	limits     atomic.Pointer[limits]
-	cache      *settingsCache
+	logs       limitedLogs
+	cache      *settingsCache        // nil until the stores are locked
 	partitions map[string]*partition // never changed after Start
 	mux        *mux
 	http       *http.Server
@@ -44,6 +45,9 @@ type Node struct {
 	wg         sync.WaitGroup // the HTTP server, measure
 
 	stopMeasure chan struct{} // closed by shutdown; nil where measure does not run
+
+	up   atomic.Bool // start has ended well
+	held atomic.Bool // an opening of a log was left behind: its disk hangs
 
 	stop     sync.Once
 	stopErr  error
@@ -89,7 +93,10 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 			_ = n.Shutdown(stopCtx) // the error to tell is the start's
 			return nil, err
 		}
+		n.up.Store(true)
 		return n, nil
+	case <-n.done: // a disk hung for too long meanwhile
+		return nil, n.Wait()
 	case <-time.After(cfg.OpenTimeout + openGrace):
 		return nil, fmt.Errorf("%w: the node did not start within %v: one of the disks of %s does not answer", failover.ErrHung, cfg.OpenTimeout, n.cfg.paths())
 	}
@@ -151,7 +158,7 @@ func (n *Node) openPartitions(ctx context.Context) error {
 	n.openSides(ctx)
 	for i, st := range n.stores {
 		if err := ctx.Err(); err != nil {
-			return err
+			return fmt.Errorf("%w: opening the store %s: %w", failover.ErrHung, st.cfg.Path, err)
 		}
 		p, err := n.openPartition(ctx, i)
 		if err != nil {
@@ -159,6 +166,7 @@ func (n *Node) openPartitions(ctx context.Context) error {
 		}
 		n.partitions[p.name], st.partition = p, p
 	}
+	n.cache.start()
 	return nil
 }
 
@@ -255,9 +263,9 @@ func (n *Node) shutdown(ctx context.Context) error {
 		n.disks.close()
 	}
 	if n.cache != nil {
-		n.cache.close()
+		errs = append(errs, n.cache.close(ctx))
 	}
-	if len(errs) == 0 { // else a lock must outlast what still writes
+	if errors.Join(errs...) == nil && !n.held.Load() { // else a lock must outlast what still writes
 		for _, s := range n.sides {
 			errs = append(errs, s.disk.Close(ctx))
 		}

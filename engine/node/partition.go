@@ -83,6 +83,7 @@ type partition struct {
 	// handingOver: leadership is being given away; no view is ready any more.
 	// Guarded by viewMu.
 	handingOver bool
+	catching    atomic.Bool // catchUp runs
 
 	ctx      context.Context // ends the links
 	cancel   context.CancelFunc
@@ -134,6 +135,9 @@ func (n *Node) openPartition(ctx context.Context, i int) (*partition, error) {
 	}
 	if err != nil {
 		p.cancel()
+		if errors.Is(err, failover.ErrHung) {
+			n.held.Store(true) // what hangs still has the store's files
+		}
 		return nil, fmt.Errorf("partition %q in %s: %w", name, p.dir, err)
 	}
 	return p, nil
@@ -324,7 +328,7 @@ func (p *partition) handOver(ctx context.Context) {
 		return
 	}
 	done := make(chan error, 1)
-	p.spawn(func() { done <- p.raft.LeadershipTransfer().Error() })
+	p.spawn(func() { done <- p.answer(p.raft.LeadershipTransfer()) })
 	select {
 	case err := <-done:
 		if err != nil {
@@ -333,6 +337,10 @@ func (p *partition) handOver(ctx context.Context) {
 	case <-ctx.Done():
 	}
 }
+
+// handOverTime is how long a shutdown waits for another server to take over:
+// while the log hangs raft does not answer.
+const handOverTime = 2 * time.Second
 
 // shutdown stops the partition. The order:
 //
@@ -344,7 +352,9 @@ func (p *partition) handOver(ctx context.Context) {
 // While a disk hangs, 3 and 4 do; after ctx they are left behind, and the
 // process's end is what ends them.
 func (p *partition) shutdown(ctx context.Context) error {
-	p.handOver(ctx)
+	handing, cancel := context.WithTimeout(ctx, handOverTime)
+	p.handOver(handing)
+	cancel()
 	p.stopping.Store(true)
 	p.mu.Lock()
 	p.mu.closed = true

@@ -123,7 +123,7 @@ func (p *partition) lead(kind callKind, body []byte, to sink) {
 		to.answer(&reply{out: outcomeRefused, text: "the query does not parse"})
 	case !v.ready:
 		to.answer(&reply{out: outcomeNotLeader})
-	case kind == callConsistentRead:
+	case kind == callConsistentRead || v.confirm:
 		p.verify.submit(verifiedRead{q, v, to})
 	case !p.leased(v):
 		to.answer(&reply{out: outcomeNotLeader})

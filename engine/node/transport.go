@@ -56,8 +56,8 @@ func newTransport(t *raft.NetworkTransport, l *lease, stalled func() bool, onHea
 }
 
 // admit hands requests on to raft. It goes on while raft's main loop, which
-// takes them, waits for a disk; what waits is bounded by the peers'
-// connections, which carry one request each.
+// takes them, waits for a disk; what waits is bounded by the peers' patience:
+// each sends one request at a time, and the next when that timed out.
 func (t *transport) admit() {
 	var waiting []raft.RPC
 	in := t.NetworkTransport.Consumer()
@@ -69,8 +69,8 @@ func (t *transport) admit() {
 		}
 		select {
 		case rpc := <-in:
-			if _, ok := rpc.Command.(*raft.TimeoutNowRequest); ok && t.stalled() {
-				rpc.Respond(&raft.TimeoutNowResponse{}, errStalledNode)
+			if _, ok := rpc.Command.(*raft.TimeoutNowRequest); ok {
+				t.stand(rpc, len(waiting) > 0)
 				continue
 			}
 			t.hear(rpc)
@@ -83,6 +83,26 @@ func (t *transport) admit() {
 			return
 		}
 	}
+}
+
+// standTime is how long raft's main loop may take to hear that it shall stand.
+const standTime = 100 * time.Millisecond
+
+// stand hands on a request to stand for election, or refuses it: it is not
+// kept. One that raft heard of after its disk came back would depose
+// whoever leads by then.
+func (t *transport) stand(rpc raft.RPC, busy bool) {
+	if !busy && !t.stalled() {
+		late := time.NewTimer(standTime)
+		defer late.Stop()
+		select {
+		case t.requests <- rpc:
+			return
+		case <-late.C:
+		case <-t.done:
+		}
+	}
+	rpc.Respond(&raft.TimeoutNowResponse{}, errStalledNode)
 }
 
 // hear notes who leads.
