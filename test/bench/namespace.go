@@ -10,8 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/mountinfo"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/drill/stall"
 )
 
@@ -121,8 +124,31 @@ func makeWork() (work string, remove func(), err error) {
 	if err := syscall.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 		return "", nil, fmt.Errorf("mounting /proc: %w", err)
 	}
+	if err := leaveDisks(); err != nil {
+		return "", nil, err
+	}
 	if err := syscall.Mount("tmpfs", work, "tmpfs", 0, ""); err != nil {
 		return "", nil, fmt.Errorf("mounting a work directory: %w", err)
 	}
 	return work, func() {}, nil
+}
+
+// leaveDisks gives up, in this namespace, the disks of local clusters whose
+// mounts came with it: it would keep their loop devices from being detached when
+// such a cluster is destroyed meanwhile.
+func leaveDisks() error {
+	mounts, err := mountinfo.Read()
+	if err != nil {
+		return fmt.Errorf("reading the mount table: %w", err)
+	}
+	const loop = 7 // the major number of loop devices
+	for _, m := range slices.Backward(mounts) {
+		if m.Major != loop || !strings.Contains(m.Point, "/nodes/") {
+			continue
+		}
+		if err := syscall.Unmount(m.Point, syscall.MNT_DETACH); err != nil {
+			return fmt.Errorf("leaving the mount %s: %w", m.Point, err)
+		}
+	}
+	return nil
 }
