@@ -23,8 +23,8 @@ type Key [32]byte
 // new version, and every step of every host runs again: testdata/hashes pins it.
 const encodingVersion = "1"
 
-// maxClear is the longest value that a record and a plan show as it is.
-const maxClear = 80
+// maxShown is the longest value that a record and a plan show as it is.
+const maxShown = 80
 
 // attributes lists what changes the effect of a step, by name, as records keep and
 // plans show it. Timeouts, retries, pauses, the nodes and Then are not among them:
@@ -33,7 +33,7 @@ func (s *Step) attributes(key Key) map[string]string {
 	a := map[string]string{}
 	put := func(name, value string) { // what is left out is not listed, so that new attributes change no hash
 		if value != "" {
-			a[name] = clear(value)
+			a[name] = shown(value)
 		}
 	}
 	vars := func(prefix string, values map[string]Value) {
@@ -41,7 +41,7 @@ func (s *Step) attributes(key Key) map[string]string {
 			if v.secret {
 				a[prefix+name] = "hmac-sha256:" + key.sum(s.Name, prefix+name, v.text)
 			} else {
-				a[prefix+name] = clear(v.text)
+				a[prefix+name] = shown(v.text)
 			}
 		}
 	}
@@ -98,11 +98,11 @@ func canonical(attributes map[string]string) []byte {
 	return b
 }
 
-// clear is a value as it may be shown: long ones and those of several lines as a digest.
+// shown is a value as it may be shown: long ones and those of several lines as a digest.
 // One that reads as a digest is digested too: a text never passes for another's digest.
-func clear(value string) string {
+func shown(value string) string {
 	odd := func(r rune) bool { return !unicode.IsPrint(r) }
-	if len(value) > maxClear || !utf8.ValidString(value) || strings.ContainsFunc(value, odd) ||
+	if len(value) > maxShown || !utf8.ValidString(value) || strings.ContainsFunc(value, odd) ||
 		strings.HasPrefix(value, "sha256:") || strings.HasPrefix(value, "hmac-sha256:") {
 		return digest(value)
 	}

@@ -19,8 +19,9 @@ type output struct {
 
 	mu struct {
 		sync.Mutex
-		buf []byte // the last tailBytes+extra bytes at least
-		cut bool   // bytes before buf were dropped
+		// Invariant: where bytes before it were dropped, it has tailBytes+extra at least.
+		buf     []byte
+		dropped bool
 	}
 }
 
@@ -38,23 +39,20 @@ func (o *output) Write(p []byte) (int, error) {
 	defer o.mu.Unlock()
 	o.mu.buf = append(o.mu.buf, p...)
 	if keep := tailBytes + o.extra; len(o.mu.buf) > 2*keep {
-		o.mu.cut = true
+		o.mu.dropped = true
 		o.mu.buf = append(o.mu.buf[:0], o.mu.buf[len(o.mu.buf)-keep:]...)
 	}
 	return len(p), nil
 }
 
-// String is the end of the output. What stands before the cut may be the rest of a
-// secret whose beginning is gone, so as many bytes as the longest has are not shown.
+// String is the end of the output. What stands where bytes were dropped may be the rest
+// of a secret whose beginning is gone: it is among the extra bytes, which are not shown.
 func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	from := max(0, len(o.mu.buf)-tailBytes)
-	if o.mu.cut {
-		from = max(from, o.extra)
-	}
-	s := strings.ToValidUTF8(mask(string(o.mu.buf), min(from, len(o.mu.buf)), o.secrets), "?")
-	if from > 0 || o.mu.cut {
+	s := strings.ToValidUTF8(mask(string(o.mu.buf), from, o.secrets), "?")
+	if from > 0 || o.mu.dropped {
 		s = "… " + s
 	}
 	return strings.TrimSpace(s)

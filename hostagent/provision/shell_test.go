@@ -229,6 +229,24 @@ func TestMask(t *testing.T) {
 	}
 }
 
+// Of a secret that the cut goes through, no piece is shown. Seen to fail with extra left
+// out of what is kept.
+func TestSecretAtTheCut(t *testing.T) {
+	var b strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&b, "<%d>", i)
+	}
+	secret := b.String()
+	for n := range 2 * len(secret) {
+		o := newOutput([]string{secret})
+		// One write, so that what is kept begins n bytes further on each time.
+		_, _ = o.Write([]byte(strings.Repeat(secret, 200) + strings.Repeat(".", n)))
+		if got := strings.ReplaceAll(o.String(), hidden, ""); strings.Trim(got, "… .") != "" {
+			t.Fatalf("%d dots: %q", n, got)
+		}
+	}
+}
+
 // However output is cut into writes, a secret of it is never shown, nor its end
 // where the beginning was dropped.
 func FuzzOutput(f *testing.F) {

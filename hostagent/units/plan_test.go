@@ -228,6 +228,11 @@ func TestBrokenDownAnywhere(t *testing.T) {
 				t.Errorf("broken after %d actions: left is %v", n, a)
 			}
 		}
+		for name, u := range f.state.Units {
+			if u.NeedDaemonReload {
+				t.Errorf("broken after %d actions: systemd did not read %s again", n, name)
+			}
+		}
 		if err != nil || !f.state.Units[EngineUnit].Active {
 			t.Errorf("broken after %d actions: %v", n, err)
 		}
