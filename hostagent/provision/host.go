@@ -67,7 +67,7 @@ type StepError struct {
 
 // Error implements error.
 func (e *StepError) Error() string {
-	if e.Attempts == 1 {
+	if e.Attempts <= 1 {
 		return fmt.Sprintf("step %s failed: %v", e.Step, e.Err)
 	}
 	return fmt.Sprintf("step %s failed %d times: %v", e.Step, e.Attempts, e.Err)
@@ -77,7 +77,8 @@ func (e *StepError) Error() string {
 func (e *StepError) Unwrap() error { return e.Err }
 
 // Plan says what Run would do. It changes nothing and waits for no run that is on:
-// the answer is then that of a moment within it.
+// the answer is then that of a moment within it. It reads the files of steps that were
+// done, and hangs with their disk.
 func (h *Host) Plan(steps []Step) (Plan, error) {
 	if err := Validate(steps); err != nil {
 		return nil, err

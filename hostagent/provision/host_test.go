@@ -165,6 +165,15 @@ func TestKilledWithinStep(t *testing.T) {
 	}
 }
 
+// A plan leaves nothing behind, not even its directory.
+func TestPlanChangesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "record")
+	plan, err := NewHost(dir, "n1").Plan([]Step{{Name: "s", Shell: &Shell{Script: "true"}}})
+	if _, serr := os.Stat(dir); err != nil || plan.Empty() || !errors.Is(serr, os.ErrNotExist) {
+		t.Errorf("%v %v %v", plan, err, serr)
+	}
+}
+
 // Nothing is recorded as done that was not written: the record cannot be.
 func TestRecordCannotBeWritten(t *testing.T) {
 	dir := t.TempDir()

@@ -51,8 +51,8 @@ const (
 	DefaultConfig    = "/etc/holdfast/engine.json"
 	DefaultLogConfig = "/etc/holdfast/logs.yaml"
 
-	// MinSystemd is Debian 11's, the oldest that knows all directives we rely on.
-	MinSystemd = 247
+	// MinSystemd is Debian 12's, the oldest that the units are verified with.
+	MinSystemd = 252
 	// restartSteps came with this version.
 	restartStepsSystemd = 254
 )
@@ -89,7 +89,10 @@ type Unit struct {
 type Set struct {
 	Files []File
 	Units []Unit
-	User  string
+	// User is the engine's.
+	User string
+	// optional are files that another set of the host may have had.
+	optional []string
 }
 
 // withDefaults returns a copy in which what was left out says what it means.
@@ -121,7 +124,7 @@ var fsTypes = []string{"ext4", "xfs"}
 
 func (h *Host) validate() error {
 	if h.Systemd < MinSystemd {
-		return bad("systemd", h.Systemd, fmt.Sprintf("older than %d", MinSystemd), "Upgrade the host: Debian 11, Ubuntu 22.04 and RHEL 9 have it.")
+		return bad("systemd", h.Systemd, fmt.Sprintf("older than %d", MinSystemd), "Upgrade the host: Debian 12, Ubuntu 24.04 and RHEL 9 have it.")
 	}
 	if err := checkText("node", h.Node); err != nil {
 		return err
@@ -217,7 +220,7 @@ func Make(h Host) (Set, error) {
 	if err := h.validate(); err != nil {
 		return Set{}, err
 	}
-	set := Set{User: h.User}
+	set := Set{User: h.User, optional: []string{logrotatePath, h.LogConfig}}
 	add := func(path, text string) {
 		set.Files = append(set.Files, File{Path: path, Mode: fileMode, Text: marker + text})
 	}

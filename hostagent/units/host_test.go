@@ -149,7 +149,7 @@ func TestRefused(t *testing.T) {
 		{"another file system", func(h *Host) { h.Stores[0].UUID, h.Stores[0].FSType = uuidA, "btrfs" }, "stores.0.fstype"},
 		{"root's engine", func(h *Host) { h.User = "root" }, "user"},
 		{"a user with a line", func(h *Host) { h.User = "a\n" }, "user"},
-		{"an old systemd", func(h *Host) { h.Systemd = 245 }, "systemd"},
+		{"an old systemd", func(h *Host) { h.Systemd = 251 }, "systemd"},
 		{"a pattern for logrotate", func(h *Host) { h.AgentLog = "/var/log/*" }, "agent_log"},
 		{"one directory twice", func(h *Host) { h.Side = &Disk{Path: "/srv/a"} }, "side_disk.path"},
 		{"one file system twice", func(h *Host) {

@@ -69,6 +69,9 @@ func (a Action) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%s %s", a.Kind, a.Target)) + ": " + a.Why
 }
 
+// sysctlProgram is in no PATH; /lib is where it is with /usr merged and without.
+const sysctlProgram = "/lib/systemd/systemd-sysctl"
+
 const journaldUnit = "systemd-journald.service"
 
 // MakePlan returns what brings a host from what it is to a set, in order; nothing
@@ -188,7 +191,7 @@ func (p *planner) apply(set Set) {
 	}
 	for _, s := range sysctls {
 		if got := p.is.Sysctl[s.name]; got != s.value {
-			p.add(Apply, sysctlPath, fmt.Sprintf("%s is %q", s.name, got), "/usr/lib/systemd/systemd-sysctl", sysctlPath)
+			p.add(Apply, sysctlPath, fmt.Sprintf("%s is %q", s.name, got), sysctlProgram, sysctlPath)
 			break
 		}
 	}

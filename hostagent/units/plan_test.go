@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -319,6 +320,59 @@ func TestLocalFiles(t *testing.T) {
 	out, err := l.Run(t.Context(), "sh", "-c", "echo said; exit 3")
 	if err == nil || !strings.Contains(err.Error(), "exit status 3: said") || out != "said\n" {
 		t.Errorf("%q %v", out, err)
+	}
+}
+
+// What is observed of a machine: its files, also those of disks that are gone, and
+// systemd's answer, which a program in its place gives here.
+func TestObserve(t *testing.T) {
+	set, err := Make(hosts()["plain"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := Local{Root: t.TempDir()}
+	gone, foreign := unitDir+"mnt-gone.mount", unitDir+"mnt-mine.mount"
+	for path, text := range map[string]string{
+		unitDir + EngineUnit: marker, gone: marker, foreign: "[Mount]\n", logrotatePath: marker, DefaultLogConfig: marker,
+		"/proc/sys/vm/swappiness": "60\n", runDir + "/x": "",
+	} {
+		if err := l.WriteFile(File{Path: path, Mode: 0o600, Text: text}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	show, err := filepath.Abs("testdata/show")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	script := "#!/bin/sh\nprintf '%s\\n' \"$@\" > \"" + bin + "/asked\"\nexec cat '" + show + "'\n"
+	if err := os.WriteFile(filepath.Join(bin, "systemctl"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":/usr/bin:/bin")
+	got, err := l.Observe(t.Context(), set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var paths []string
+	for path := range got.Files {
+		paths = append(paths, path)
+	}
+	slices.Sort(paths)
+	if diff := cmp.Diff([]string{DefaultLogConfig, logrotatePath, unitDir + EngineUnit, gone, foreign}, paths); diff != "" {
+		t.Errorf("files: %s", diff)
+	}
+	if got.Sysctl["vm.swappiness"] != "60" || !got.RunDir || !got.Units[EngineUnit].Active {
+		t.Errorf("%+v", got)
+	}
+	asked, err := os.ReadFile(filepath.Join(bin, "asked"))
+	if err != nil || !strings.Contains(string(asked), "\nmnt-gone.mount\n") || strings.Contains(string(asked), "mnt-mine") {
+		t.Errorf("asked: %v\n%s", err, asked)
+	}
+	actions, err := MakePlan(set, got)
+	text := fmt.Sprint(actions)
+	if err != nil || !strings.Contains(text, "delete "+gone) || !strings.Contains(text, "delete "+DefaultLogConfig) || strings.Contains(text, foreign) {
+		t.Errorf("%v\n%s", err, text)
 	}
 }
 

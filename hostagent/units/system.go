@@ -135,9 +135,10 @@ func (l Local) Observe(ctx context.Context, set Set) (State, error) {
 	if err != nil {
 		return s, err
 	}
-	for _, m := range append(mounts, l.Root+logrotatePath) {
+	for _, m := range mounts {
 		paths = append(paths, strings.TrimPrefix(m, l.Root))
 	}
+	paths = append(paths, set.optional...)
 	for _, path := range paths {
 		f, err := l.look(path)
 		if errors.Is(err, fs.ErrNotExist) {
