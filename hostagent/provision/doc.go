@@ -32,10 +32,12 @@
 //
 // A value that is marked secret is in no record, plan, event, error or command line:
 // it reaches a command by its environment and a file by its content, and is taken out
-// of the output that an error shows, also line by line. What a command derives from a
-// secret is not known here. Without the key, steps with secrets look changed.
+// of the output that an error shows, also line by line, whichever step it is of. What a
+// command derives from a secret is not known here. Without the key, steps with secrets
+// look changed. Short values that are not secret are in record and plan as they are.
 //
-// A command runs in a session of its own, its text in no argument list. Nothing of
-// its process group outlives it: services belong to systemd. A process that leaves
-// the group by setsid escapes that.
+// A command runs in a session of its own, its text in no argument list. Nothing of its
+// process group outlives it: services belong to systemd. A process that leaves the
+// group by setsid escapes that. A timeout is for commands: a file step does not end
+// before the disk of its file answers.
 package provision

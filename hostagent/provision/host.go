@@ -18,7 +18,14 @@ import (
 type Host struct {
 	dir, node string
 	// attempt does a step once. The disk is that of a file step.
-	attempt func(ctx context.Context, s *Step, key Key) (*Disk, error)
+	attempt func(ctx context.Context, s *Step, g given) (*Disk, error)
+}
+
+// given is what a step does not bring along itself.
+type given struct {
+	key Key
+	// secrets are those of all steps: a command may print what an earlier step wrote.
+	secrets []string
 }
 
 // NewHost returns the host of a node, which keeps its record in dir.
@@ -133,10 +140,11 @@ func (h *Host) Run(ctx context.Context, steps []Step, report func(Event)) (Resul
 	if report == nil {
 		report = func(Event) {}
 	}
-	r := &run{host: h, record: record, key: key, report: report}
+	r := &run{host: h, record: record, given: given{key: key}, report: report}
 	byName := map[string]*Step{}
 	for i := range steps {
 		byName[steps[i].Name] = &steps[i]
+		r.given.secrets = append(r.given.secrets, steps[i].secrets()...)
 	}
 	if err := r.due(plan); err != nil {
 		return res, err
@@ -177,7 +185,7 @@ func (h *Host) lock() (unlock func(), err error) {
 type run struct {
 	host   *Host
 	record Record
-	key    Key
+	given  given
 	report func(Event)
 }
 
@@ -240,7 +248,7 @@ func (r *run) attempts(ctx context.Context, s *Step, d Decision) (*Disk, int, er
 	for n := 1; ; n++ {
 		limit := fmt.Errorf("%w: more than %v", ErrTimeout, s.timeout())
 		bounded, cancel := context.WithTimeoutCause(ctx, s.timeout(), limit)
-		disk, err := r.host.attempt(bounded, s, r.key)
+		disk, err := r.host.attempt(bounded, s, r.given)
 		cancel()
 		if err == nil {
 			return disk, n, nil
@@ -256,11 +264,11 @@ func (r *run) attempts(ctx context.Context, s *Step, d Decision) (*Disk, int, er
 	}
 }
 
-func (h *Host) do(ctx context.Context, s *Step, key Key) (*Disk, error) {
+func (h *Host) do(ctx context.Context, s *Step, g given) (*Disk, error) {
 	if s.File != nil {
-		return writeFile(s, key)
+		return writeFile(s, g.key)
 	}
-	return nil, runShell(ctx, h.node, s)
+	return nil, runShell(ctx, h.node, s, g.secrets)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -45,7 +45,7 @@ func TestRetries(t *testing.T) {
 				h := NewHost(dir, "n1")
 				start := time.Now()
 				var at []time.Duration
-				h.attempt = func(ctx context.Context, _ *Step, _ Key) (*Disk, error) {
+				h.attempt = func(ctx context.Context, _ *Step, _ given) (*Disk, error) {
 					at = append(at, time.Since(start))
 					switch n := len(at); {
 					case n <= tc.fails:
@@ -77,7 +77,7 @@ var errNo = errors.New("no")
 func TestHeldIsNotRetried(t *testing.T) {
 	h := NewHost(t.TempDir(), "n1")
 	n := 0
-	h.attempt = func(context.Context, *Step, Key) (*Disk, error) { n++; return nil, ErrHeld }
+	h.attempt = func(context.Context, *Step, given) (*Disk, error) { n++; return nil, ErrHeld }
 	_, err := h.Run(t.Context(), []Step{{Name: "s", Retries: 5, Shell: &Shell{Script: "true"}}}, nil)
 	if !errors.Is(err, ErrHeld) || n != 1 {
 		t.Errorf("%d attempts, %v", n, err)
@@ -91,7 +91,7 @@ func TestCalledOff(t *testing.T) {
 		h := NewHost(dir, "n1")
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
-		h.attempt = func(context.Context, *Step, Key) (*Disk, error) { return nil, errNo }
+		h.attempt = func(context.Context, *Step, given) (*Disk, error) { return nil, errNo }
 		steps := []Step{{Name: "s", Retries: 5, Backoff: time.Minute, Shell: &Shell{Script: "true"}}}
 		start := time.Now()
 		_, err := h.Run(ctx, steps, nil)
@@ -110,7 +110,7 @@ func TestBusy(t *testing.T) {
 	dir := t.TempDir()
 	a, b := NewHost(dir, "n1"), NewHost(dir, "n1")
 	steps := []Step{{Name: "s", Shell: &Shell{Script: "true"}}}
-	a.attempt = func(context.Context, *Step, Key) (*Disk, error) {
+	a.attempt = func(context.Context, *Step, given) (*Disk, error) {
 		if _, err := b.Run(t.Context(), steps, nil); !errors.Is(err, ErrBusy) {
 			t.Errorf("a second run: %v", err)
 		}
@@ -179,7 +179,7 @@ func TestRecordCannotBeWritten(t *testing.T) {
 	dir := t.TempDir()
 	h := NewHost(dir, "n1")
 	ran := false
-	h.attempt = func(context.Context, *Step, Key) (*Disk, error) { ran = true; return nil, nil }
+	h.attempt = func(context.Context, *Step, given) (*Disk, error) { ran = true; return nil, nil }
 	if err := os.Mkdir(filepath.Join(dir, recordName+".new"), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -31,8 +31,9 @@ const (
 )
 
 // runShell runs the commands once. It returns when the shell and its whole process
-// group have ended; with ErrHeld when the kernel did not let go of them in time.
-func runShell(ctx context.Context, node string, s *Step) error {
+// group have ended; with ErrHeld when the kernel did not let go of them in time. The
+// secrets are taken out of what an error tells.
+func runShell(ctx context.Context, node string, s *Step, secrets []string) error {
 	sh := s.Shell
 	script, err := memfd(sh.text())
 	if err != nil {
@@ -43,7 +44,7 @@ func runShell(ctx context.Context, node string, s *Step) error {
 	if err != nil {
 		return err
 	}
-	out := newOutput(s.secrets())
+	out := newOutput(secrets)
 	cmd := exec.Command(shellPath, "-eu", "/dev/fd/3") //nolint:noctx // the group is ended below, which CommandContext does not
 	cmd.ExtraFiles = []*os.File{script}
 	cmd.Stdout, cmd.Stderr = out, out

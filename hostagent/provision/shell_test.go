@@ -42,7 +42,7 @@ func TestShell(t *testing.T) {
 		{"no such user", &Step{Name: "s", Shell: &Shell{User: "no-such-user", Script: "true"}}, "unknown user"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			err := runShell(t.Context(), "n1", tc.step)
+			err := runShell(t.Context(), "n1", tc.step, nil)
 			if tc.says == "" && err != nil || tc.says != "" && (err == nil || !strings.Contains(err.Error(), tc.says)) {
 				t.Errorf("got %v, want %q", err, tc.says)
 			}
@@ -53,7 +53,7 @@ func TestShell(t *testing.T) {
 // The agent's own environment does not reach a command.
 func TestEnvironmentIsClean(t *testing.T) {
 	t.Setenv("HOLDFAST_PROVISION_TEST", "leaked")
-	if err := runShell(t.Context(), "n1", shell(`test -z "${HOLDFAST_PROVISION_TEST-}"`)); err != nil {
+	if err := runShell(t.Context(), "n1", shell(`test -z "${HOLDFAST_PROVISION_TEST-}"`), nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -63,7 +63,7 @@ func TestUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root changes users")
 	}
-	err := runShell(t.Context(), "n1", &Step{Name: "s", Shell: &Shell{User: "nobody", Script: `test "$(id -un) $USER $(id -G)" = "nobody nobody $(id -g)"`}})
+	err := runShell(t.Context(), "n1", &Step{Name: "s", Shell: &Shell{User: "nobody", Script: `test "$(id -un) $USER $(id -G)" = "nobody nobody $(id -g)"`}}, nil)
 	if err != nil {
 		t.Error(err)
 	}
@@ -105,7 +105,7 @@ func TestTimeoutEndsTheGroup(t *testing.T) {
 				child = pidFile(t, path)
 				cancel(fmt.Errorf("%w: more than 1s", ErrTimeout))
 			}()
-			err := runShell(ctx, "n1", s)
+			err := runShell(ctx, "n1", s, nil)
 			if !errors.Is(err, ErrTimeout) {
 				t.Errorf("ended with %v", err)
 			}
@@ -134,7 +134,7 @@ func eventually(t *testing.T, done func() bool) bool {
 func TestNothingIsLeft(t *testing.T) {
 	dir := t.TempDir()
 	s := &Step{Name: "s", Shell: &Shell{Dir: dir, Script: "sleep 1000 & echo $! > child"}}
-	if err := runShell(t.Context(), "n1", s); err != nil {
+	if err := runShell(t.Context(), "n1", s, nil); err != nil {
 		t.Fatal(err)
 	}
 	if child := pidFile(t, filepath.Join(dir, "child")); !eventually(t, func() bool { return gone(child) }) {
@@ -144,7 +144,7 @@ func TestNothingIsLeft(t *testing.T) {
 
 // The output of a command that writes without end is bounded, and its end is kept.
 func TestOutputIsBounded(t *testing.T) {
-	err := runShell(t.Context(), "n1", shell("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i; done; exit 1"))
+	err := runShell(t.Context(), "n1", shell("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i; done; exit 1"), nil)
 	if err == nil || len(err.Error()) > tailBytes+200 || !strings.HasSuffix(err.Error(), "line 20000") || !strings.Contains(err.Error(), "ends:\n… ") {
 		t.Errorf("%d bytes: %.200v", len(fmt.Sprint(err)), err)
 	}
@@ -153,17 +153,17 @@ func TestOutputIsBounded(t *testing.T) {
 // A secret is in no error, event, record or plan, also where the command prints it.
 func TestSecretsAreNowhere(t *testing.T) {
 	dir := t.TempDir()
-	const secret, pem = "hunter2-hunter2", "-----BEGIN-----\nMIIBVgIBADANBgkq\n-----END-----"
+	const secret, other, pem = "hunter2-hunter2", "only-in-the-file", "-----BEGIN-----\nMIIBVgIBADANBgkq\n-----END-----"
 	steps := []Step{
-		{Name: "conf", File: &File{Path: filepath.Join(dir, "conf"), Template: "pw={{.pw}}", Vars: map[string]Value{"pw": Secret(secret)}}},
+		{Name: "conf", File: &File{Path: filepath.Join(dir, "conf"), Template: "pw={{.pw}}", Vars: map[string]Value{"pw": Secret(other)}}},
 		{Name: "print", Retries: 1, Backoff: time.Millisecond, Shell: &Shell{
-			Env: map[string]Value{"TOKEN": Secret(secret), "PEM": Secret(pem), "PLAIN": Plain("shown")}, Script: `set -x; echo "$TOKEN $PLAIN"; echo "$PEM" | tail -n 2; echo "x${TOKEN}x"; exit 1`,
+			Env: map[string]Value{"TOKEN": Secret(secret), "PEM": Secret(pem), "PLAIN": Plain("shown")}, Dir: dir, Script: `set -x; cat conf; echo; echo "$TOKEN $PLAIN"; echo "$PEM" | tail -n 2; echo "x${TOKEN}x"; exit 1`,
 		}},
 	}
 	h := NewHost(filepath.Join(dir, "record"), "n1")
 	var all strings.Builder
 	res, err := h.Run(t.Context(), steps, func(e Event) { fmt.Fprintf(&all, "%+v %#v %v\n", e, e.Decision, e.Err) })
-	if err == nil || !strings.Contains(err.Error(), "(secret) shown") || !strings.Contains(err.Error(), "x(secret)x") {
+	if err == nil || !strings.Contains(err.Error(), "(secret) shown") || !strings.Contains(err.Error(), "x(secret)x") || !strings.Contains(err.Error(), "pw=(secret)") {
 		t.Errorf("the error: %v", err)
 	}
 	fmt.Fprintf(&all, "%v\n%+v\n%#v\n%+v\n", err, res, steps[1].Shell.Env, steps)
@@ -172,14 +172,14 @@ func TestSecretsAreNowhere(t *testing.T) {
 		t.Fatal(rerr)
 	}
 	all.Write(record)
-	for _, s := range []string{secret, "MIIBVg", digest(secret)} {
+	for _, s := range []string{secret, other, "MIIBVg", digest(secret)} {
 		if strings.Contains(all.String(), s) {
 			t.Errorf("%q is in:\n%s", s, all.String())
 		}
 	}
 	b, _ := os.ReadFile(filepath.Join(dir, "conf"))
 	fi, serr := os.Stat(filepath.Join(dir, "conf"))
-	if string(b) != "pw="+secret || serr != nil || fi.Mode().Perm() != 0o600 {
+	if string(b) != "pw="+other || serr != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("the file: %q %v %v", b, fi.Mode(), serr)
 	}
 }

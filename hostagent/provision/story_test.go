@@ -66,14 +66,14 @@ func show(root, s string) string {
 // tell runs the steps and writes down what happened.
 func tell(host *Host, steps []Step, fail, crash string) (text string) {
 	type end struct{}
-	host.attempt = func(_ context.Context, s *Step, key Key) (*Disk, error) {
+	host.attempt = func(_ context.Context, s *Step, g given) (*Disk, error) {
 		switch {
 		case s.Name == crash:
 			panic(end{})
 		case s.Name == fail:
 			return nil, errors.New("no")
 		case s.File != nil:
-			return writeFile(s, key)
+			return writeFile(s, g.key)
 		}
 		return nil, nil
 	}

@@ -238,6 +238,9 @@ func Make(h Host) (Set, error) {
 		}
 		add(h.LogConfig, text)
 	}
+	// The agent first: it tells where a disk of the others is missing.
+	add(unitDir+AgentUnit, agent(&h))
+	set.Units = append(set.Units, Unit{Name: AgentUnit, Enabled: true, Start: true})
 	for _, d := range h.disks() {
 		if d.UUID != "" {
 			name := mountName(d.Path)
@@ -245,10 +248,7 @@ func Make(h Host) (Set, error) {
 			set.Units = append(set.Units, Unit{Name: name, Enabled: true, Start: true})
 		}
 	}
-	add(unitDir+AgentUnit, agent(&h))
 	add(unitDir+EngineUnit, engine(&h))
-	set.Units = append(set.Units,
-		Unit{Name: AgentUnit, Enabled: true, Start: true},
-		Unit{Name: EngineUnit, Enabled: h.EngineWanted, Start: h.EngineWanted})
+	set.Units = append(set.Units, Unit{Name: EngineUnit, Enabled: h.EngineWanted, Start: h.EngineWanted})
 	return set, nil
 }
