@@ -18,6 +18,7 @@ else
   need lsblk util-linux
   need mount mount
   need ip iproute2
+  need systemd-analyze systemd # tests have it verify the units; nothing is started
 fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 
