@@ -111,6 +111,7 @@ func TestTimeoutEndsTheGroup(t *testing.T) {
 			}
 			if !eventually(t, func() bool { return gone(child) }) {
 				t.Errorf("the grandchild %d is still there", child)
+				end(t, child)
 			}
 		})
 	}
@@ -130,6 +131,17 @@ func eventually(t *testing.T, done func() bool) bool {
 	return false
 }
 
+// end ends the group of a process that the executor should have ended.
+func end(t *testing.T, pid int) {
+	group, err := unix.Getpgid(pid)
+	if err == nil && pid > 1 && group > 1 {
+		err = unix.Kill(-group, unix.SIGKILL)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // What a command leaves in the background ends with it, and does not hold the run.
 func TestNothingIsLeft(t *testing.T) {
 	dir := t.TempDir()
@@ -139,6 +151,7 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 	if child := pidFile(t, filepath.Join(dir, "child")); !eventually(t, func() bool { return gone(child) }) {
 		t.Errorf("%d is still there", child)
+		end(t, child)
 	}
 }
 
