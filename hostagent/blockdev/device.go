@@ -49,6 +49,8 @@ type Device struct {
 	Model, Serial, Vendor, Revision string
 	WWN                             string
 	Transport                       string
+	// DiskName is the device name of a disk of Google Compute Engine.
+	DiskName string
 
 	// Of the request queue, in bytes; a partition has its disk's.
 	Scheduler                     string
@@ -69,6 +71,7 @@ type Device struct {
 	Holders    []string // KNames of what lies on it, partitions not among them
 
 	known bool   // to udev: nobody else is asked
+	short string // udev's ID_SERIAL_SHORT
 	reach string // the newest mount point that no other mount hides
 }
 

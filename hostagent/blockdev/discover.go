@@ -72,9 +72,14 @@ func (s *scan) disk(name string) {
 	} else {
 		d.Model = cmp.Or(d.Model, n.text("device/model"))
 		d.Serial = cmp.Or(d.Serial, n.text("device/serial"), n.text("serial"))
+		d.WWN = cmp.Or(d.WWN, wwn(cmp.Or(n.text("wwid"), n.text("device/wwid"))))
 		d.Vendor = n.text("device/vendor")
 		d.Revision = n.text("device/rev")
 	}
+	d.DiskName = googleName(googleFacts{
+		byID: d.ByID, name: name, vendor: d.Vendor, model: d.Model, serialShort: d.short,
+		designators: []byte(n.raw("device/vpd_pg83")),
+	})
 	d.Partitions = n.partitions()
 	slot := len(s.devices)
 	s.devices = append(s.devices, d)
@@ -183,10 +188,8 @@ func diskLinks(dev fs.FS) map[string][]string {
 
 // applyContent takes over what udev or blkid know of what is on a device.
 func (d *Device) applyContent(p Properties) {
-	d.FSType = p["ID_FS_TYPE"]
+	d.FSType, d.Label, d.UUID = p.Signature()
 	d.FSVersion = p["ID_FS_VERSION"]
-	d.Label = p.decoded("ID_FS_LABEL_ENC")
-	d.UUID = p.decoded("ID_FS_UUID_ENC")
 	d.PartTableType = p["ID_PART_TABLE_TYPE"]
 	d.PartTableUUID = p["ID_PART_TABLE_UUID"]
 	d.PartType = p["ID_PART_ENTRY_TYPE"]
@@ -198,6 +201,7 @@ func (d *Device) applyContent(p Properties) {
 // applyHardware takes over what udev knows of the hardware.
 func (d *Device) applyHardware(p Properties) {
 	d.WWN = p.first("ID_WWN_WITH_EXTENSION", "ID_WWN")
+	d.short = p["ID_SERIAL_SHORT"]
 	d.Serial = p.first("SCSI_IDENT_SERIAL", "ID_SCSI_SERIAL", "ID_SERIAL_SHORT", "ID_SERIAL")
 	d.Model = cmp.Or(strings.Join(strings.Fields(p.decoded("ID_MODEL_ENC")), " "), p["ID_MODEL"])
 }
@@ -268,6 +272,11 @@ func (s *scan) ask(ctx context.Context) {
 					d.applyContent(p)
 				}
 				d.FSType = cmp.Or(d.FSType, mounted)
+			}
+			if s.roots.Identify != nil && d.DiskName == "" && d.Model == googlePersistent && d.Type == TypeDisk {
+				if b, err := s.roots.Identify(ctx, d.Path); err == nil {
+					d.DiskName = namespaceName(b)
+				}
 			}
 			if s.roots.Usage != nil && d.reach != "" {
 				if u, err := s.roots.Usage(ctx, d.reach); err == nil {

@@ -17,6 +17,7 @@
 //   - the transport of vd* is "virtio", as from lsblk 2.39 on.
 //   - the serial number that a hypervisor gives a virtio disk is read from
 //     sysfs where udev is silent.
+//   - so is the WWN, of any disk.
 //   - names are without the blanks that SCSI fills them up with.
 //   - how full a file system is comes from a mount point that leads to it,
 //     not from one that a later mount hides.
@@ -26,6 +27,11 @@
 // memory, and a probe or a statfs that does not come back is abandoned after
 // [AskTimeout], and not asked again until it did. It writes nothing anywhere.
 //
-// It does not decide what may be formatted or mounted; it knows nothing of
-// cloud disk names and of NVMe multipath beyond leaving hidden paths out.
+// What Google Compute Engine calls a disk is known without its udev rules too:
+// see google.go. Of NVMe on machines that have it there, only the layout of the
+// question has been checked, not yet an answer.
+//
+// It does not decide what may be formatted or mounted: that is package
+// layout/disk. Of NVMe and its multipath it leaves the hidden paths out, and
+// says nothing of how many there are.
 package blockdev

@@ -290,3 +290,77 @@ func FuzzSwaps(f *testing.F) {
 		}
 	})
 }
+
+// TestGoogleName has the device name from wherever it can be had.
+func TestGoogleName(t *testing.T) {
+	page := []byte("\x00\x83\x00\x1c" + "\x01\x03\x00\x08\x60\x00\x00\x00\x00\x00\x00\x01" + "\x02\x00\x00\x0cside-disk-a\x00")
+	for _, tc := range []struct {
+		name string
+		f    googleFacts
+		want string
+	}{
+		{"a link", googleFacts{byID: []string{"/dev/disk/by-id/google-data-1", "/dev/disk/by-id/scsi-0Google_PersistentDisk_data-1"}, vendor: "Google", serialShort: "x"}, "data-1"},
+		{"udev without Google's rules", googleFacts{vendor: "Google", model: "PersistentDisk", serialShort: "data-1"}, "data-1"},
+		{"no udev", googleFacts{vendor: "Google", model: "PersistentDisk", designators: page}, "side-disk-a"},
+		{"no designators", googleFacts{vendor: "Google", model: "PersistentDisk"}, ""},
+		{"local SSD", googleFacts{name: "nvme0n3", model: "nvme_card"}, "local-nvme-ssd-2"},
+		{"newer local SSD", googleFacts{name: "nvme1n1", model: "nvme_card1"}, "local-nvme-ssd-0"},
+		{"persistent, not asked", googleFacts{name: "nvme1n1", model: "nvme_card-pd"}, ""},
+		{"somebody else's", googleFacts{name: "sda", vendor: "ATA", serialShort: "S1"}, ""},
+	} {
+		if got := googleName(tc.f); got != tc.want {
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
+		}
+	}
+}
+
+// A persistent disk on NVMe is asked once, and only where no link says it.
+func TestGoogleNamespace(t *testing.T) {
+	m := readMachine(t, "testdata/composed.txtar")
+	m.tree["sys/devices/pci0000:00/0000:00:04.0/nvme/nvme0/nvme0n1/device/model"] = &fstest.MapFile{Data: []byte("nvme_card-pd\n")}
+	roots := m.roots(t)
+	var asked atomic.Int32
+	roots.Identify = func(_ context.Context, path string) ([]byte, error) {
+		asked.Add(1)
+		b := make([]byte, identificationBytes)
+		copy(b[identificationVendor:], `{"device_name":"data-1","disk_type":"PERSISTENT"}`)
+		if path != "/dev/nvme0n1" {
+			return nil, errors.ErrUnsupported
+		}
+		return b, nil
+	}
+	devices, err := Discover(t.Context(), roots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := find(t, devices, "nvme0n1").DiskName; got != "data-1" || asked.Load() != 1 {
+		t.Errorf("name %q after %d questions, want data-1 after one", got, asked.Load())
+	}
+	if got := find(t, devices, "sda").DiskName; got != "persistent-disk-0" {
+		t.Errorf("sda is %q, want persistent-disk-0", got)
+	}
+}
+
+func FuzzGoogleName(f *testing.F) {
+	f.Add([]byte("\x00\x83\x00\x10\x02\x00\x00\x0cside-disk-a\x00"))
+	f.Add(append(make([]byte, identificationVendor), `{"device_name":"a/b"}`...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		padded := append(slices.Clone(b), make([]byte, identificationBytes)...)
+		for _, name := range []string{vendorDesignator(b), namespaceName(b), namespaceName(padded)} {
+			if strings.ContainsAny(name, "/ \n\x00") {
+				t.Fatalf("name %q", name)
+			}
+		}
+	})
+}
+
+func TestWWN(t *testing.T) {
+	for wwid, want := range map[string]string{
+		"naa.5000c500a1b2c3d4": "0x5000c500a1b2c3d4", "eui.0025385b71b1e2c4": "eui.0025385b71b1e2c4",
+		"nvme.1ae0-6e766d65": "nvme.1ae0-6e766d65", "t10.ATA     QEMU HARDDISK": "", "": "",
+	} {
+		if got := wwn(wwid); got != want {
+			t.Errorf("wwn(%q) = %q, want %q", wwid, got, want)
+		}
+	}
+}

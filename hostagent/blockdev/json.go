@@ -13,7 +13,7 @@ import (
 // Report is the answer to "which devices are there" as JSON: a tree below
 // "blockdevices", with the keys and the types of `lsblk --json --bytes
 // --output-all`. What lsblk does not have comes last: "by-id", "by-path",
-// "holders" and "back-file".
+// "holders", "back-file" and "disk-name".
 type Report []Device
 
 // MarshalJSON implements json.Marshaler.
@@ -126,6 +126,7 @@ func fields(n Node, human bool) []field {
 		{"parttype", text(d.PartType)}, {"partuuid", text(d.PartUUID)}, {"partlabel", text(d.PartLabel)},
 		{"partflags", text(d.PartFlags)}, {"start", start},
 		{"by-id", list(d.ByID)}, {"by-path", list(d.ByPath)}, {"holders", list(d.Holders)}, {"back-file", text(d.BackingFile)},
+		{"disk-name", text(d.DiskName)},
 	}
 }
 

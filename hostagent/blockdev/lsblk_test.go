@@ -126,7 +126,7 @@ type comparison struct {
 type object = map[string]any
 
 // fields of ours that lsblk does not have.
-var ours = []string{"by-id", "by-path", "holders", "back-file", "children"}
+var ours = []string{"by-id", "by-path", "holders", "back-file", "disk-name", "children"}
 
 // fields that lsblk knows from udev only.
 var fromUdev = []string{

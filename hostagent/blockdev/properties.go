@@ -32,6 +32,12 @@ func (p Properties) first(names ...string) string {
 // decoded returns a property whose unsafe bytes udev wrote as \xNN.
 func (p Properties) decoded(name string) string { return unhex(p[name]) }
 
+// Signature returns what a file system, or whatever else a device begins with,
+// says of itself; all is empty where there is none.
+func (p Properties) Signature() (fstype, label, uuid string) {
+	return p["ID_FS_TYPE"], p.decoded("ID_FS_LABEL_ENC"), p.decoded("ID_FS_UUID_ENC")
+}
+
 // record is one entry of udev's database.
 type record struct {
 	properties Properties

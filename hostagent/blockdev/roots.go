@@ -18,6 +18,9 @@ type Roots struct {
 
 	// Probe asks a device itself what is on it, nil: nobody does.
 	Probe func(ctx context.Context, path string) (Properties, error)
+	// Identify asks an NVMe namespace of Google Compute Engine for its
+	// identification, nil: nobody does.
+	Identify func(ctx context.Context, path string) ([]byte, error)
 	// Usage asks how full the file system at a mount point is, nil: nobody does.
 	Usage func(ctx context.Context, mountPoint string) (Usage, error)
 }
@@ -27,11 +30,12 @@ type Roots struct {
 // earlier question, and asks them no second one meanwhile.
 func Host() Roots {
 	return Roots{
-		Sys:   os.DirFS("/sys"),
-		Proc:  os.DirFS("/proc"),
-		Udev:  os.DirFS("/run/udev"),
-		Dev:   os.DirFS("/dev"),
-		Probe: newAsker(blkid).ask,
-		Usage: newAsker(statfs).ask,
+		Sys:      os.DirFS("/sys"),
+		Proc:     os.DirFS("/proc"),
+		Udev:     os.DirFS("/run/udev"),
+		Dev:      os.DirFS("/dev"),
+		Probe:    newAsker(blkid).ask,
+		Identify: newAsker(identify).ask,
+		Usage:    newAsker(statfs).ask,
 	}
 }

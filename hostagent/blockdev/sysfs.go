@@ -18,7 +18,10 @@ type node struct {
 	disk string // directory of the disk of a partition, else dir
 }
 
-func (n node) text(attribute string) string {
+func (n node) text(attribute string) string { return strings.TrimSpace(n.raw(attribute)) }
+
+// raw is an attribute of bytes.
+func (n node) raw(attribute string) string {
 	dir := n.dir
 	if strings.HasPrefix(attribute, "queue/") {
 		dir = n.disk // partitions have no queue of their own
@@ -27,7 +30,7 @@ func (n node) text(attribute string) string {
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(data))
+	return string(data)
 }
 
 func (n node) number(attribute string) uint64 {
@@ -97,6 +100,20 @@ func (n node) devPath() string {
 		return ""
 	}
 	return path.Join("block", target)
+}
+
+// wwn is the kernel's wwid in udev's words. SCSI's "t10." is no number of the
+// world but a name that its vendor chose.
+func wwn(wwid string) string {
+	if digits, ok := strings.CutPrefix(wwid, "naa."); ok {
+		return "0x" + digits
+	}
+	for _, kind := range []string{"eui.", "nvme.", "uuid."} {
+		if strings.HasPrefix(wwid, kind) {
+			return wwid
+		}
+	}
+	return ""
 }
 
 // scheduler is the one in brackets: "none [mq-deadline]".
