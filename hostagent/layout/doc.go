@@ -3,8 +3,8 @@
 
 // Package layout makes the directories of a node what its spec says: it
 // creates them, gives a store its identity, and refuses what is not the
-// node's. Devices, file systems and mounts are not made here yet; a directory
-// whose spec names a device has to lie on it.
+// node's. Devices, file systems and mounts are package layout/disk's, which the
+// agent does not use yet; a directory whose spec names a device has to lie on it.
 //
 // As in Ignition, what should be is compared with what is, and the outcome is
 // a step or a refusal that names the field and both values: missing or empty →
