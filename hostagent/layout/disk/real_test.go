@@ -536,14 +536,9 @@ func TestBusy(t *testing.T) {
 		t.Errorf("%v, want ErrBusy and the process", err)
 	}
 	ctx, kill := context.WithCancel(t.Context())
-	started := filepath.Join(dir, "started")
-	over := make(chan error, 1) // from the goroutine below, once; never closed
-	go func() { over <- newSystem(Host{}, l).run(ctx, "sh", "-c", "mkfifo "+started+" && exec cat "+started) }()
-	for {
-		if _, err := os.Stat(started); err == nil {
-			break
-		}
-		<-time.After(time.Millisecond)
+	tool := newSystem(Host{}, l).tool(ctx, "tail", "-f", "/dev/null")
+	if err := tool.Start(); err != nil {
+		t.Fatal(err)
 	}
 	if err := l.Close(); err != nil { // as when the run is killed
 		t.Fatal(err)
@@ -552,7 +547,7 @@ func TestBusy(t *testing.T) {
 		t.Errorf("%v, want ErrBusy: a tool is at work", err)
 	}
 	kill()
-	if err := <-over; err == nil {
+	if err := tool.Wait(); err == nil {
 		t.Error("the tool was not killed")
 	}
 	again, err := lock(dir)

@@ -40,13 +40,17 @@ func newSystem(h Host, lock *os.File) *system {
 // runner runs a tool to its end.
 type runner func(ctx context.Context, name string, args ...string) error
 
-// run hands the lock to the tool: see lock.
-func (s *system) run(ctx context.Context, name string, args ...string) error {
+// tool hands the lock to the tool: see lock.
+func (s *system) tool(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = toolEnv
 	cmd.WaitDelay = time.Second
 	cmd.ExtraFiles = []*os.File{s.lock}
-	if out, err := cmd.CombinedOutput(); err != nil {
+	return cmd
+}
+
+func (s *system) run(ctx context.Context, name string, args ...string) error {
+	if out, err := s.tool(ctx, name, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", name, err, bytes.TrimSpace(out))
 	}
 	return nil
