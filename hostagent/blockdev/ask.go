@@ -53,8 +53,8 @@ func (a *asker[T]) ask(ctx context.Context, about string) (T, error) {
 	defer cancel()
 	answers := make(chan answer, 1) // from the goroutine below, once; never closed
 	go func() {
-		defer a.release(about)
 		value, err := a.question(ctx, about)
+		a.release(about) // first: whoever has the answer may ask again at once
 		answers <- answer{value, err}
 	}()
 	select {
