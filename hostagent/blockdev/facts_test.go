@@ -193,9 +193,9 @@ func TestTreeCutsLoops(t *testing.T) {
 func TestHangingDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		back := make(chan struct{}) // closed when the disk comes back
-		questions := 0
+		var questions atomic.Int32
 		a := newAsker(func(_ context.Context, about string) (string, error) {
-			questions++
+			questions.Add(1)
 			if about == "/dev/hangs" {
 				<-back // as in the kernel: no signal ends it
 			}
@@ -204,8 +204,8 @@ func TestHangingDisk(t *testing.T) {
 		if _, err := a.ask(t.Context(), "/dev/hangs"); !errors.Is(err, ErrHeld) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("first question: %v, want ErrHeld by the timeout", err)
 		}
-		if _, err := a.ask(t.Context(), "/dev/hangs"); !errors.Is(err, ErrHeld) || questions != 1 {
-			t.Errorf("second question: %v after %d questions, want ErrHeld and no second one", err, questions)
+		if _, err := a.ask(t.Context(), "/dev/hangs"); !errors.Is(err, ErrHeld) || questions.Load() != 1 {
+			t.Errorf("second question: %v after %d questions, want ErrHeld and no second one", err, questions.Load())
 		}
 		if got, err := a.ask(t.Context(), "/dev/well"); got != "answer" || err != nil {
 			t.Errorf("another disk: %q, %v", got, err)

@@ -289,6 +289,9 @@ func TestNothingWritten(t *testing.T) {
 				r.run("mkdir", "-p", filepath.Join(r.dir, "mnt", l.name(), "files"))
 			}, says: "stores.0.mount (%s): want an empty directory"},
 		} {
+			if fstype == XFS && tc.lay == nil {
+				continue // the same as with ext4, on a disk that takes longer to read
+			}
 			t.Run(fstype+" "+tc.name, func(t *testing.T) {
 				r := newRig(t)
 				if tc.lay != nil {
