@@ -325,6 +325,43 @@ func TestGoogleName(t *testing.T) {
 	}
 }
 
+// TestGoogleMachine has persistent disks on NVMe and SCSI, one of which
+// Google's udev rules did not see, a local SSD, and NVMe over two paths.
+func TestGoogleMachine(t *testing.T) {
+	devices := readMachine(t, "testdata/gce.txtar").discover(t)
+	type facts struct {
+		DiskName, Model, Serial, WWN, Transport, Scheduler, FSType, Label string
+		Rotational                                                        bool
+		ByID, Points                                                      []string
+	}
+	got := map[string]facts{}
+	for _, d := range devices {
+		got[d.KName] = facts{d.DiskName, d.Model, d.Serial, d.WWN, d.Transport, d.Scheduler, d.FSType, d.Label, d.Rotational, d.ByID, d.MountPoints}
+	}
+	const pd = "nvme.1ae0-6e766d655f636172642d7064-6e766d655f636172642d7064-00000001"
+	want := map[string]facts{
+		"nvme0n1": {
+			DiskName: "a-boot", Model: "nvme_card-pd", Serial: "a-boot", WWN: pd, Transport: "nvme", Scheduler: "none",
+			ByID: []string{"/dev/disk/by-id/google-a-boot", "/dev/disk/by-id/nvme-nvme_card-pd_nvme_card-pd"},
+		},
+		"nvme0n1p1":  {Transport: "nvme", Scheduler: "none", FSType: "ext4", ByID: []string{"/dev/disk/by-id/google-a-boot-part1"}, Points: []string{"/"}},
+		"nvme0n1p15": {Transport: "nvme", Scheduler: "none", FSType: "vfat", Label: "UEFI", Points: []string{"/boot/efi"}},
+		"sda": {
+			DiskName: "a-data", Model: "PersistentDisk", Serial: "a-data", Scheduler: "mq-deadline", FSType: "ext4", Label: "hf-data",
+			ByID: []string{"/dev/disk/by-id/google-a-data", "/dev/disk/by-id/scsi-0Google_PersistentDisk_a-data"}, Points: []string{"/srv/data"},
+		},
+		"sdb": {
+			DiskName: "a-side", Model: "PersistentDisk", Serial: "a-side", Scheduler: "mq-deadline", Rotational: true,
+			ByID: []string{"/dev/disk/by-id/scsi-0Google_PersistentDisk_a-side"},
+		},
+		"nvme1n2": {DiskName: "local-nvme-ssd-1", Model: "nvme_card", Serial: "nvme_card", Transport: "nvme", Scheduler: "none"},
+		"nvme2n1": {Model: "Fabric Array", Serial: "FA-77", WWN: "eui.0025385b71b1e2c4", Transport: "nvme", Scheduler: "none"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("devices (-want +got):\n%s", diff)
+	}
+}
+
 // A persistent disk on NVMe is asked once, and only where no link says it.
 func TestGoogleNamespace(t *testing.T) {
 	m := readMachine(t, "testdata/composed.txtar")

@@ -38,18 +38,23 @@ func TestCaptured(t *testing.T) {
 
 // TestComposed lets lsblk itself look at the trees that were made by hand.
 func TestComposed(t *testing.T) {
-	m := readMachine(t, "testdata/composed.txtar")
-	devices := m.discover(t)
-	root := m.materialize(t)
-	want := lsblk(t, "--sysroot", root)
-	if diff := cmp.Diff(string(want), table(t, devices)); diff != "" {
-		t.Errorf("table (-lsblk +ours):\n%s", diff)
+	for _, name := range []string{"composed", "gce"} {
+		t.Run(name, func(t *testing.T) {
+			m := readMachine(t, "testdata/"+name+".txtar")
+			devices := m.discover(t)
+			root := m.materialize(t)
+			want := lsblk(t, "--sysroot", root)
+			if diff := cmp.Diff(string(want), table(t, devices)); diff != "" {
+				t.Errorf("table (-lsblk +ours):\n%s", diff)
+			}
+			want = lsblk(t, "--sysroot", root, "--json", "--bytes", "--output-all")
+			// Below another root, lsblk asks no udev (nor for serial numbers), finds no SCSI host and has the
+			// sizes of this machine's own file systems: those are checked in TestFacts
+			// and TestGoogleMachine.
+			compareJSON(t, comparison{before: want, after: want, devices: devices,
+				silent: slices.Concat(fromUdev, []string{"wwn", "tran"}), skip: slices.Concat(moving, []string{"fssize", "serial"})})
+		})
 	}
-	want = lsblk(t, "--sysroot", root, "--json", "--bytes", "--output-all")
-	// Below another root, lsblk asks no udev, finds no SCSI host and has the
-	// sizes of this machine's own file systems: those are checked in TestFacts.
-	compareJSON(t, comparison{before: want, after: want, devices: devices,
-		silent: slices.Concat(fromUdev, []string{"serial", "wwn", "tran"}), skip: slices.Concat(moving, []string{"fssize"})})
 }
 
 // TestHost compares with lsblk on the machine that the test runs on.
