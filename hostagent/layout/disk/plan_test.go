@@ -316,7 +316,7 @@ func TestAllRefusals(t *testing.T) {
 	b.spec.Disks[0].Match.Serial = "none"
 	b.spec.Disks[1].Match = Match{ByID: "scsi-none"}
 	_, err := b.plan()
-	if got := len(Refusals(err)); got != 2 {
+	if got := len(Refusals(fmt.Errorf("in a file: %w", err))); got != 2 {
 		t.Errorf("%d refusals, want 2: %v", got, err)
 	}
 }

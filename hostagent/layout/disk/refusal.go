@@ -4,7 +4,6 @@
 package disk
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 )
@@ -29,17 +28,19 @@ func (r *Refusal) Error() string {
 	return b.String()
 }
 
-// Refusals returns the refusals that err consists of.
+// Refusals returns the refusals that err consists of, in their order.
 func Refusals(err error) []*Refusal {
-	if r, ok := errors.AsType[*Refusal](err); ok {
-		if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // each of a join, not the first
-			var all []*Refusal
-			for _, e := range many.Unwrap() {
-				all = append(all, Refusals(e)...)
-			}
-			return all
+	switch e := err.(type) { //nolint:errorlint // all of a tree of errors, where errors.As finds one
+	case *Refusal:
+		return []*Refusal{e}
+	case interface{ Unwrap() error }:
+		return Refusals(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		var all []*Refusal
+		for _, one := range e.Unwrap() {
+			all = append(all, Refusals(one)...)
 		}
-		return []*Refusal{r}
+		return all
 	}
 	return nil
 }

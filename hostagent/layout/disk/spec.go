@@ -173,7 +173,7 @@ func (s Spec) Validate() error {
 	var mounts []string
 	for i, d := range s.Disks {
 		if d.Field == "" {
-			errs = append(errs, &Refusal{Field: fmt.Sprintf("disks.%d.field", i), Want: "a name", Found: "nothing"})
+			errs = append(errs, &Refusal{Field: fmt.Sprintf("disks.%d.field", i), Want: "a name", Found: "nothing", Next: "Correct the spec."})
 			continue
 		}
 		if names[d.Field] {
