@@ -62,6 +62,7 @@ func commands() map[string]command {
 		"engine":                   engineCommand,
 		"start":                    startCommand,
 		"devices":                  devicesCommand,
+		"provision":                provisionCommand,
 		"status":                   statusCommand,
 		"node":                     {synopsis: "Look at nodes", help: "Look at the nodes of a cluster."},
 		"node status":              nodeStatusCommand,
