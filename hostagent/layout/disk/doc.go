@@ -34,7 +34,10 @@
 //
 // A store whose identity file names another cluster or node is refused before
 // anything is mounted for writing: Look reads the file through a mount that is
-// read-only, replays no journal and lives in a namespace of its own.
+// read-only, replays no journal and lives in a namespace of its own. Where the
+// journal hides the file, Apply sees it after the mount and unmounts again; what
+// the replay wrote is then all that was written. A side disk has no such file:
+// give each node's a label of its own.
 //
 // Guarantees: after Apply without an error, a new Look and Make come to an
 // empty plan: Apply has seen that itself. What it does not do: partition,

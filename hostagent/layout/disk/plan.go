@@ -4,6 +4,7 @@
 package disk
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -136,7 +137,7 @@ func untouchable(d *blockdev.Device, c Content) *Refusal {
 	case len(d.Partitions) > 0:
 		return refuse("a device without partitions", "the partitions "+strings.Join(d.Partitions, ", "), "Name one of the partitions, or another device; a partition table is never removed.")
 	case c.PartTable != "" || d.PartTableType != "":
-		return refuse("a device without a partition table", "a table of the type "+c.PartTable+d.PartTableType, "Name another device; a partition table is never removed.")
+		return refuse("a device without a partition table", "a table of the type "+cmp.Or(c.PartTable, d.PartTableType), "Name another device; a partition table is never removed.")
 	case slices.Contains(d.MountPoints, blockdev.Swap):
 		return refuse("a device that is not in use", "one that is swapped to", "Name another device.")
 	case c.Err != "":
@@ -159,20 +160,16 @@ func (p *planner) size() error {
 // file system is made.
 func (p *planner) filesystem(mounted bool, newUUID func() string) (made bool, err error) {
 	w, found := p.want, p.content.Signature
-	if !mounted {
-		half := found.Label == HalfMade && limits[found.Type].size > 0
-		switch {
-		case found == Signature{}:
-			if w.Store != nil && w.Store.StoreID != "" {
-				return false, p.refuse("store.store_id", w.Store.StoreID, "a blank device", nextLost)
-			}
-			p.newFilesystem(newUUID)
-			return true, nil
-		case half, w.Wipe && w.WipeOnly.covers(found):
-			p.add(Step{Do: Wipe, Signature: &found})
-			p.newFilesystem(newUUID)
-			return true, nil
+	blank, half := found == Signature{}, found.Label == HalfMade && limits[found.Type].size > 0
+	if !mounted && (blank || half || w.Wipe && w.WipeOnly.covers(found)) {
+		if w.Store != nil && w.Store.StoreID != "" {
+			return false, p.refuse("store.store_id", w.Store.StoreID, found.String()+", which would be made anew", nextLost)
 		}
+		if !blank {
+			p.add(Step{Do: Wipe, Signature: &found})
+		}
+		p.newFilesystem(newUUID)
+		return true, nil
 	}
 	const next = "Name another device. To destroy what is on this one, say wipe = true and its type and UUID in wipe_only."
 	switch {

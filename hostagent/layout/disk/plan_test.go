@@ -216,7 +216,10 @@ func TestRefusals(t *testing.T) {
 			b.machine.Content["sdb"] = Content{Signature: Signature{Type: "crypto_LUKS", UUID: "u"}}
 		},
 			`stores.0.fstype (/dev/sdb): want ext4, found crypto_LUKS with UUID u`},
-		{"partition table", func(b *bench) { b.machine.Content["sdb"] = Content{PartTable: "dos"} },
+		{"partition table", func(b *bench) {
+			b.machine.Content["sdb"] = Content{PartTable: "dos"}
+			b.dev("sdb").PartTableType = "dos"
+		},
 			`stores.0.match (/dev/sdb): want a device without a partition table, found a table of the type dos`},
 		{"partitions", func(b *bench) { b.dev("sdb").Partitions = []string{"sdb1"} },
 			`stores.0.match (/dev/sdb): want a device without partitions, found the partitions sdb1`},
@@ -270,7 +273,16 @@ func TestRefusals(t *testing.T) {
 		{"damaged identity", func(b *bench) { b.made(); b.content("sdb", func(c *Content) { c.StoreErr = "it was edited" }) },
 			`stores.0.store (/dev/sdb): want the identity of a store in store, found it was edited`},
 		{"a store was here, and the disk is blank", func(b *bench) { b.spec.Disks[0].Store.StoreID = "s1" },
-			`stores.0.store.store_id (/dev/sdb): want s1, found a blank device`},
+			`stores.0.store.store_id (/dev/sdb): want s1, found no file system, which would be made anew`},
+		{"a store was here, and the disk is half made", func(b *bench) {
+			b.machine.Content["sdb"] = Content{Signature: Signature{"ext4", HalfMade, "u"}}
+			b.spec.Disks[0].Store.StoreID = "s1"
+		}, `stores.0.store.store_id (/dev/sdb): want s1, found ext4 labelled "hf-making" with UUID u, which would be made anew`},
+		{"a store was here, and told to wipe it", func(b *bench) {
+			b.made()
+			b.spec.Disks[0].Store.StoreID = "s1"
+			b.spec.Disks[0].Wipe, b.spec.Disks[0].WipeOnly = true, &Signature{Type: "ext4", UUID: "u-1"}
+		}, `stores.0.store.store_id (/dev/sdb): want s1, found ext4 labelled "hf-data-1" with UUID u-1, which would be made anew`},
 		{"a store was here, and the file system is empty", func(b *bench) {
 			b.mounted()
 			b.content("sdb", func(c *Content) { c.Store = nil })

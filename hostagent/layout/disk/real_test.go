@@ -283,7 +283,7 @@ func TestNothingWritten(t *testing.T) {
 			}, says: "stores.0.wipe_only (%s): want " + fstype + " with UUID 00000000-0000-0000-0000-000000000001, found " + fstype + ` labelled "theirs"`},
 			{name: "too small", edit: func(d *Disk) { d.MinSize = gib }, says: "stores.0.min_size (%s): want 1G"},
 			{name: "missing", edit: func(d *Disk) { d.Match.Serial = "no such" }, says: "stores.0.match: want a device: name"},
-			{name: "lost store", edit: func(d *Disk) { d.Store.StoreID = "s1" }, says: "stores.0.store.store_id (%s): want s1, found a blank device"},
+			{name: "lost store", edit: func(d *Disk) { d.Store.StoreID = "s1" }, says: "stores.0.store.store_id (%s): want s1, found no file system"},
 			{name: "read-only", ro: true, says: "stores.0.match (%s): want a writable device, found a read-only one"},
 			{name: "mount point in use", later: func(r *rig, l loop) {
 				r.run("mkdir", "-p", filepath.Join(r.dir, "mnt", l.name(), "files"))
