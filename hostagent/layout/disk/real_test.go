@@ -190,6 +190,9 @@ func TestApply(t *testing.T) {
 			if err != nil || fi.Mode() != os.ModeDir|0o700 {
 				t.Fatalf("%v %v", fi.Mode(), err)
 			}
+			if fi, err := os.Stat(filepath.Dir(dir)); err != nil || fi.Mode() != os.ModeDir|0o755 {
+				t.Errorf("the directory above is %v, %v: its owner could not get there", fi.Mode(), err)
+			}
 			id := *d.Store
 			id.StoreID = "s1"
 			if err := store.Create(dir, id); err != nil {
@@ -470,6 +473,52 @@ func TestInterrupted(t *testing.T) {
 				r.steps()
 			}
 		})
+	}
+}
+
+// TestKilledAnywhere kills whatever tool is at work at some moment; wherever
+// that was, the next run finishes it.
+func TestKilledAnywhere(t *testing.T) {
+	for fstype, size := range sizes {
+		t.Run(fstype, func(t *testing.T) {
+			r := newRig(t)
+			killed := map[string]int{}
+			for i := range 8 {
+				l := r.loop(fmt.Sprint("data", i), size)
+				d := r.disk(l, fstype)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i+1)*20*time.Millisecond)
+				r.notes = []string{"look"}
+				if _, err := Apply(ctx, r.host, Spec{Disks: []Disk{d}}); err != nil {
+					killed[r.notes[len(r.notes)-1]]++
+				}
+				cancel()
+				r.host.Roots = blockdev.Host() // a killed process forgets its questions
+				r.free()
+				r.apply(d)
+				r.apply(d)
+				r.steps()
+			}
+			t.Log("killed in ", killed)
+		})
+	}
+}
+
+// free waits until what a killed run had started is over: xfs_admin is a script,
+// and what it runs goes on without it.
+func (r *rig) free() {
+	r.t.Helper()
+	for {
+		l, err := lock(r.host.StateDir)
+		if err == nil {
+			if err := l.Close(); err != nil {
+				r.t.Fatal(err)
+			}
+			return
+		}
+		if !errors.Is(err, ErrBusy) {
+			r.t.Fatal(err)
+		}
+		<-time.After(time.Millisecond)
 	}
 }
 

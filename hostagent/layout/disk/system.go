@@ -185,7 +185,10 @@ func makeDir(mount string, d Directory) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	if err := root.MkdirAll(d.Path, 0o700); err != nil {
+	if err := root.MkdirAll(filepath.Dir(d.Path), 0o755); err != nil { // an owner below has to get there
+		return err
+	}
+	if err := root.Mkdir(d.Path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
 	if err := root.Chown(d.Path, d.UID, d.GID); err != nil {
