@@ -76,10 +76,11 @@ func (s *scan) disk(name string) {
 		d.Vendor = n.text("device/vendor")
 		d.Revision = n.text("device/rev")
 	}
-	d.DiskName = googleName(googleFacts{
-		byID: d.ByID, name: name, vendor: d.Vendor, model: d.Model, serialShort: d.short,
-		designators: []byte(n.raw("device/vpd_pg83")),
-	})
+	g := googleFacts{byID: d.ByID, name: name, vendor: d.Vendor, model: d.Model, serialShort: d.short}
+	if d.Vendor == googleVendor {
+		g.designators = []byte(n.raw("device/vpd_pg83"))
+	}
+	d.DiskName = googleName(g)
 	d.Partitions = n.partitions()
 	slot := len(s.devices)
 	s.devices = append(s.devices, d)

@@ -28,8 +28,8 @@
 // [AskTimeout], and not asked again until it did. It writes nothing anywhere.
 //
 // What Google Compute Engine calls a disk is known without its udev rules too:
-// see google.go. Of NVMe on machines that have it there, only the layout of the
-// question has been checked, not yet an answer.
+// see google.go. The question to an NVMe namespace has been checked against the
+// kernel's header only: no disk has answered it yet.
 //
 // It does not decide what may be formatted or mounted: that is package
 // layout/disk. Of NVMe and its multipath it leaves the hidden paths out, and
