@@ -42,7 +42,9 @@
 // Guarantees: after Apply without an error, a new Look and Make come to an
 // empty plan: Apply has seen that itself. What it does not do: partition,
 // encrypt, shrink, convert, repair, unmount what is mounted. Look and Apply
-// touch disks and may hang with them.
+// touch disks and may hang with them. To grow an ext4 while it is mounted takes
+// CAP_SYS_RESOURCE; where tests lack it, they see that refused and grow it
+// unmounted.
 //
 // It is used by `holdfast provision -dry-run`, which only prints the plan. The
 // agent does not use it yet, and nothing in Terraform reaches it.
