@@ -24,8 +24,7 @@
 //	               interrupted anywhere leaves a blank device, a half-made
 //	               one, which the next run makes again, or a whole one.
 //	the mount      made with mount(8) by UUID. It does not survive a reboot:
-//	               [Mount.Unit] is the text of a systemd unit that would, which
-//	               is for others to write.
+//	               package units makes systemd units that do, of [Plan.Mounts].
 //	disk.lock      in the state directory. Whoever applies holds it (flock),
 //	               and so does every tool that was started: it is free once
 //	               an mkfs that outlived a killed run has ended. The device

@@ -97,25 +97,3 @@ func FuzzParseSize(f *testing.F) {
 		}
 	})
 }
-
-func TestUnit(t *testing.T) {
-	m := Mount{Field: "stores.0", UUID: "u-1", Where: "/srv/hold-fast/100%", FSType: Ext4, Options: []string{"noatime", "nodev"}}
-	const want = `[Unit]
-Description=Holdfast stores.0
-
-[Mount]
-What=/dev/disk/by-uuid/u-1
-Where=/srv/hold-fast/100%%
-Type=ext4
-Options=noatime,nodev
-
-[Install]
-WantedBy=multi-user.target
-`
-	if diff := cmp.Diff(want, m.Unit()); diff != "" {
-		t.Error(diff)
-	}
-	if got, want := m.UnitName(), `srv-hold\x2dfast-100\x25.mount`; got != want {
-		t.Errorf("unit %s, want %s", got, want)
-	}
-}
