@@ -2,7 +2,8 @@
 # Installs the Debian packages that real disks need, where their commands are
 # missing. Without root nothing is needed: the local platform uses directories.
 # With "browser", only Chromium, 330 MB, in which tests look at the console;
-# without it they are skipped.
+# without it they are skipped. With "vm", only what builds and runs test
+# machines, 130 MB.
 set -eu
 [ "$(id -u)" = 0 ] || exit 0
 PATH=$PATH:/usr/sbin:/sbin
@@ -11,6 +12,11 @@ missing=()
 need() { command -v "$1" >/dev/null || missing+=("$2"); }
 if [ "${1:-}" = browser ]; then
   need chromium chromium
+elif [ "${1:-}" = vm ]; then
+  need qemu-system-x86_64 qemu-system-x86
+  need qemu-img qemu-utils
+  need mmdebstrap mmdebstrap
+  need mke2fs e2fsprogs
 else
   need mkfs.ext4 e2fsprogs
   need mkfs.xfs xfsprogs

@@ -1,0 +1,117 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package vm
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strconv"
+)
+
+// program is QEMU's name in Debian's package qemu-system-x86.
+const program = "qemu-system-x86_64"
+
+// Descriptors that QEMU inherits.
+const (
+	qmpFD = 3 + iota
+	lanFD // only of a machine with a Network
+)
+
+// spareSlots is how many more disks can be plugged in while a machine runs.
+const spareSlots = 4
+
+// scsiBus is where SCSI disks are; its controller is always there.
+const scsiBus = "scsi.0"
+
+// launch is all that a start of QEMU depends on.
+type launch struct {
+	Config
+	dir     string
+	kvm     bool
+	sshPort int // of loopback; 0 lets the kernel choose
+	mac     string
+	slots   []string // serial of the disk in each PCIe slot, "" where it is free
+}
+
+// args is the command line of QEMU, without the program.
+func (l launch) args() []string {
+	accel, cpu := "tcg,thread=multi", "max"
+	if l.kvm {
+		accel, cpu = "kvm", "host"
+	}
+	a := []string{
+		"-name", l.Name, "-no-user-config", "-nodefaults", "-display", "none",
+		"-machine", "q35", "-accel", accel, "-cpu", cpu,
+		"-smp", strconv.Itoa(l.CPUs), "-m", strconv.Itoa(l.MemoryMiB),
+		"-kernel", l.Image.kernel(), "-initrd", l.file("initrd.img"), "-append", kernelLine,
+		"-chardev", "file,id=console,append=on,path=" + l.file("console.log"), "-serial", "chardev:console",
+		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", qmpFD), "-mon", "chardev=qmp,mode=control",
+		"-device", "virtio-rng-pci",
+		// restrict: the guest reaches neither this machine nor what lies beyond.
+		"-netdev", fmt.Sprintf("user,id=ssh,restrict=on,hostfwd=tcp:127.0.0.1:%d-:22", l.sshPort),
+		"-device", "virtio-net-pci,netdev=ssh,romfile=,mac=" + sshMAC,
+		"-blockdev", text(object{"driver": "qcow2", "node-name": "root", "discard": "unmap", "file": object{
+			// Flushes of the root file system end in the host's page cache,
+			// which outlives a power cut of the guest.
+			"driver": "file", "filename": l.file("root.qcow2"), "cache": object{"no-flush": true}}}),
+		"-device", "virtio-blk-pci,drive=root,serial=root",
+		"-device", "virtio-scsi-pci,id=scsi",
+	}
+	if l.Network != nil {
+		a = append(a, "-netdev", fmt.Sprintf("socket,id=lan,fd=%d", lanFD),
+			"-device", "virtio-net-pci,netdev=lan,romfile=,mac="+l.mac)
+	}
+	for i := range l.slots {
+		a = append(a, "-device", fmt.Sprintf("pcie-root-port,id=%s,chassis=%d", slotName(i), i+1))
+	}
+	for _, d := range l.Disks {
+		a = append(a, "-blockdev", text(l.node(d)), "-device", text(l.device(d)))
+	}
+	return a
+}
+
+// node is the block node of a disk, as -blockdev and blockdev-add take it.
+func (l launch) node(d Disk) object {
+	return object{"driver": "raw", "node-name": nodeName(d.Serial), "discard": "unmap",
+		"file": object{"driver": "file", "filename": l.file(d.Serial + ".disk")}}
+}
+
+// device is the disk as the guest sees it, as -device and device_add take it.
+func (l launch) device(d Disk) object {
+	o := object{"id": d.Serial, "serial": d.Serial, "drive": nodeName(d.Serial)}
+	switch d.Kind {
+	case NVMe:
+		o["driver"] = "nvme"
+	case VirtIO:
+		o["driver"] = "virtio-blk-pci"
+	case SCSI:
+		o["driver"], o["bus"] = "scsi-hd", scsiBus
+		return o
+	}
+	for i, serial := range l.slots {
+		if serial == d.Serial {
+			o["bus"] = slotName(i)
+		}
+	}
+	return o
+}
+
+func (l launch) file(name string) string { return filepath.Join(l.dir, name) }
+
+func slotName(i int) string { return fmt.Sprintf("slot%d", i+1) }
+
+func nodeName(serial string) string { return "disk-" + serial }
+
+type object = map[string]any
+
+// text is an object as QEMU's command line takes it. The objects here hold
+// nothing that JSON does not know.
+func text(o object) string {
+	b, err := json.Marshal(o)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}

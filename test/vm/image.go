@@ -1,0 +1,173 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package vm
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrMissing is returned where this machine cannot build an image or run a
+// guest: a program is not installed, or it is not root who builds.
+var ErrMissing = errors.New("test machines need more")
+
+// Image is a root file system with its kernel, in the cache. It is read only.
+type Image struct{ dir string }
+
+func (i Image) root() string   { return filepath.Join(i.dir, "root.img") }
+func (i Image) kernel() string { return filepath.Join(i.dir, "vmlinuz") }
+func (i Image) initrd() string { return filepath.Join(i.dir, "initrd.img") }
+
+// Build returns the image of the recipe, which it makes where the cache does
+// not have it: less than a minute, and 1 GB. Of several at once, one builds and
+// the others wait. Interrupted, it leaves a directory that the next one removes.
+func Build(ctx context.Context) (Image, error) {
+	if err := need(program, "qemu-img"); err != nil {
+		return Image{}, err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return Image{}, err
+	}
+	lock, err := lockFile(ctx, filepath.Join(cache, "lock"))
+	if err != nil {
+		return Image{}, fmt.Errorf("image cache: %w", err)
+	}
+	defer func() { _ = lock.Close() }()
+	image := Image{dir: filepath.Join(cache, recipeHash())}
+	if _, err := os.Stat(image.dir); err == nil {
+		return image, nil
+	}
+	if err := need("mmdebstrap", "mke2fs"); err != nil {
+		return Image{}, err
+	}
+	if os.Geteuid() != 0 {
+		return Image{}, fmt.Errorf("%w: only root builds the image (once: %s)", ErrMissing, image.dir)
+	}
+	old, err := filepath.Glob(filepath.Join(cache, "building-*"))
+	if err != nil {
+		return Image{}, err
+	}
+	for _, dir := range old {
+		if err := os.RemoveAll(dir); err != nil {
+			return Image{}, fmt.Errorf("image cache: %w", err)
+		}
+	}
+	work, err := os.MkdirTemp(cache, "building-")
+	if err != nil {
+		return Image{}, fmt.Errorf("image cache: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(work) }()
+	if err := build(ctx, work, image.dir); err != nil {
+		return Image{}, fmt.Errorf("building the image: %w", err)
+	}
+	return image, nil
+}
+
+func need(programs ...string) error {
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			return fmt.Errorf("%w: %s is not installed (as root: scripts/deps.sh vm)", ErrMissing, p)
+		}
+	}
+	return nil
+}
+
+func cacheDir() (string, error) {
+	dir := os.Getenv("HOLDFAST_VM_CACHE")
+	if dir == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return "", fmt.Errorf("no place for images: %w; set HOLDFAST_VM_CACHE", err)
+		}
+		dir = filepath.Join(user, "holdfast-vm")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("image cache: %w", err)
+	}
+	return dir, nil
+}
+
+// build makes the image in a directory of its own and renames that to place.
+func build(ctx context.Context, work, place string) error {
+	for name, text := range map[string]string{"essential.sh": essentialScript, "customize.sh": customizeScript} {
+		if err := os.WriteFile(filepath.Join(work, name), []byte(text), 0o700); err != nil {
+			return err
+		}
+	}
+	tree := filepath.Join(work, "tree")
+	if err := run(ctx, "mmdebstrap", bootstrap(work, tree)...); err != nil {
+		return err
+	}
+	made := Image{dir: filepath.Join(work, "image")}
+	if err := os.Mkdir(made.dir, 0o700); err != nil {
+		return err
+	}
+	for pattern, to := range map[string]string{"boot/vmlinuz-*": made.kernel(), "boot/initrd.img-*": made.initrd()} {
+		found, err := filepath.Glob(filepath.Join(tree, pattern))
+		if err != nil || len(found) != 1 {
+			return fmt.Errorf("one %s is expected, there are %d", pattern, len(found))
+		}
+		if err := os.Rename(found[0], to); err != nil {
+			return err
+		}
+	}
+	list, err := exec.CommandContext(ctx, "dpkg-query", "--admindir="+filepath.Join(tree, "var/lib/dpkg"), "--show").Output()
+	if err != nil {
+		return fmt.Errorf("listing the packages: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(made.dir, "packages"), list, 0o600); err != nil {
+		return err
+	}
+	// mke2fs fills the file system from the tree: nothing is mounted.
+	if err := run(ctx, "mke2fs", "-q", "-t", "ext4", "-L", rootLabel, "-d", tree,
+		made.root(), strconv.FormatInt(rootSize>>10, 10)+"k"); err != nil {
+		return err
+	}
+	if err := syncFile(made.root()); err != nil {
+		return err
+	}
+	return os.Rename(made.dir, place)
+}
+
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// run runs a program and has the end of its output in the error.
+func run(ctx context.Context, name string, args ...string) error {
+	// Pdeathsig watches the thread that starts the program.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGTERM}
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", name, cmp.Or(context.Cause(ctx), err), tail(string(out), 20))
+	}
+	return nil
+}
+
+// tail is the last lines of a text.
+func tail(text string, lines int) string {
+	all := strings.Split(strings.TrimRight(text, "\r\n "), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}

@@ -1,0 +1,248 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// Machine is one guest with its disks. Its methods are for one goroutine at a
+// time; SSH and QMP may be used from several.
+type Machine struct {
+	launch
+	lock  *os.File
+	seed  seed
+	shell *Shell
+	run   *process // the newest
+}
+
+// Start makes a machine and boots it; when it returns, the guest answers over
+// SSH. Close removes it.
+func Start(ctx context.Context, c Config) (*Machine, error) {
+	c = c.defaults()
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("machine %s: %w", c.Name, err)
+	}
+	if err := sweep(); err != nil {
+		return nil, err
+	}
+	dir, lock, err := claim()
+	if err != nil {
+		return nil, fmt.Errorf("machine %s: %w", c.Name, err)
+	}
+	c.Disks = slices.Clone(c.Disks)
+	m := &Machine{launch: launch{Config: c, dir: dir, kvm: os.Getenv("HOLDFAST_VM_ACCEL") == "kvm"}, lock: lock}
+	if err := m.prepare(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("machine %s: %w", c.Name, err), m.Close())
+	}
+	if err := m.Boot(ctx); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
+// prepare writes what is the machine's own: seed, overlay and disks.
+func (m *Machine) prepare(ctx context.Context) (err error) {
+	if m.seed, err = newSeed(m.Config); err != nil {
+		return err
+	}
+	m.mac = m.seed.lanMAC
+	if err := m.seed.writeInitrd(m.file("initrd.img"), m.Image.initrd()); err != nil {
+		return err
+	}
+	if err := run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", m.Image.root(), m.file("root.qcow2")); err != nil {
+		return err
+	}
+	m.slots = make([]string, spareSlots)
+	for _, d := range m.Disks {
+		if d.Kind != SCSI {
+			m.slots = append(m.slots, d.Serial)
+		}
+		if err := m.makeDisk(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Machine) makeDisk(d Disk) error {
+	f, err := os.OpenFile(m.file(d.Serial+".disk"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("disk %s: %w", d.Serial, err)
+	}
+	if err := errors.Join(f.Truncate(d.Size), f.Close()); err != nil {
+		return fmt.Errorf("disk %s: %w", d.Serial, err)
+	}
+	return nil
+}
+
+// Boot gives power to a machine that has none, and waits until the guest
+// answers over SSH.
+func (m *Machine) Boot(ctx context.Context) error {
+	if m.run != nil && m.run.running() {
+		return fmt.Errorf("machine %s runs already", m.Name)
+	}
+	started, err := begin(ctx, m.launch, m.file("qemu.log"))
+	if err != nil {
+		return m.wrap("starting QEMU", err)
+	}
+	m.run = started
+	if m.sshPort == 0 {
+		if m.sshPort, err = m.forwardedPort(ctx); err != nil {
+			return m.wrap("the port of SSH", err)
+		}
+		m.shell = newShell(m)
+	}
+	return m.WaitBoot(ctx, "")
+}
+
+// WaitBoot waits until the guest answers over SSH, with another boot id than
+// the one given: "" takes any.
+func (m *Machine) WaitBoot(ctx context.Context, before string) error {
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		id, err := m.bootID(ctx)
+		switch {
+		case err == nil && id != before:
+			return nil
+		case err == nil:
+			// Still the old boot: the next question gets a connection of its own.
+			m.shell.drop()
+		case errors.Is(err, ErrHostKey):
+			return m.wrap("waiting for SSH", err)
+		}
+		select {
+		case <-tick.C:
+		case <-m.run.done:
+			said, _ := os.ReadFile(m.file("qemu.log"))
+			return m.wrap("waiting for SSH", fmt.Errorf("QEMU ended: %v: %s", m.run.err, tail(string(said), 5)))
+		case <-ctx.Done():
+			return m.wrap("waiting for SSH", errors.Join(context.Cause(ctx), err))
+		}
+	}
+}
+
+// answerMax is how long a guest that boots may take to answer one question.
+const answerMax = time.Minute
+
+// bootID is the kernel's name for this boot.
+func (m *Machine) bootID(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerMax)
+	defer cancel()
+	out, err := m.shell.run(ctx, "cat /proc/sys/kernel/random/boot_id", nil)
+	return strings.TrimSpace(out), err
+}
+
+// forwardedPort asks QEMU which port of loopback the kernel chose.
+func (m *Machine) forwardedPort(ctx context.Context) (int, error) {
+	table, err := m.run.qmp.Human(ctx, "info usernet")
+	if err != nil {
+		return 0, err
+	}
+	// TCP[HOST_FORWARD]  13       127.0.0.1 41234       10.0.2.15    22     0     0
+	for line := range strings.Lines(table) {
+		if f := strings.Fields(line); len(f) > 3 && strings.Contains(f[0], "HOST_FORWARD") {
+			return strconv.Atoi(f[3])
+		}
+	}
+	return 0, fmt.Errorf("no forwarded port in %q", table)
+}
+
+// PowerOff cuts the power: what the guest had not written to its disks is
+// gone. The disks stay for the next Boot.
+func (m *Machine) PowerOff() error {
+	if m.run == nil {
+		return nil
+	}
+	err := m.run.kill()
+	if m.shell != nil {
+		m.shell.drop()
+	}
+	return err
+}
+
+// Reset presses the reset button and waits for the next boot.
+func (m *Machine) Reset(ctx context.Context) error {
+	before, err := m.bootID(ctx)
+	if err != nil {
+		return m.wrap("reset", err)
+	}
+	if err := m.QMP().SystemReset(ctx); err != nil {
+		return m.wrap("reset", err)
+	}
+	m.shell.drop()
+	return m.WaitBoot(ctx, before)
+}
+
+// Close cuts the power and removes all that the machine has on this host.
+func (m *Machine) Close() error {
+	return errors.Join(m.PowerOff(), os.RemoveAll(m.dir), m.lock.Close())
+}
+
+// SSH runs commands in the guest.
+func (m *Machine) SSH() *Shell { return m.shell }
+
+// QMP is the monitor of the newest run of QEMU; while the power is off it
+// refuses everything.
+func (m *Machine) QMP() *QMP { return m.run.qmp }
+
+// SSHAddr is where the guest's sshd answers this host: a port of loopback,
+// which stays for the machine's life.
+func (m *Machine) SSHAddr() string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(m.sshPort))
+}
+
+// HostKey is the guest's.
+func (m *Machine) HostKey() ssh.PublicKey { return m.seed.hostKey.public }
+
+// Identity is the private key that lets User in, as OpenSSH writes it.
+func (m *Machine) Identity() []byte { return m.seed.client.private }
+
+// Addr is the machine's address on its Network.
+func (m *Machine) Addr() netip.Addr { return m.seed.lan }
+
+// Disk is the disk with this serial as it is now.
+func (m *Machine) Disk(serial string) (Disk, bool) {
+	i := slices.IndexFunc(m.Disks, func(d Disk) bool { return d.Serial == serial })
+	if i < 0 {
+		return Disk{}, false
+	}
+	return m.Disks[i], true
+}
+
+// colour is what a terminal takes for colours and moves of the cursor.
+var colour = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]|\x1b[A-Z]|\r`)
+
+// Console is all that the guest said on its serial line, over all boots,
+// without its colours.
+func (m *Machine) Console() string {
+	b, err := os.ReadFile(filepath.Join(m.dir, "console.log"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err.Error()
+	}
+	return string(colour.ReplaceAll(b, nil))
+}
+
+// wrap adds to an error which machine, what was done, and the console's end.
+func (m *Machine) wrap(doing string, err error) error {
+	said := tail(m.Console(), 15)
+	if said == "" {
+		said = "(nothing)"
+	}
+	return fmt.Errorf("machine %s: %s: %w\nits console said last:\n%s", m.Name, doing, err, said)
+}

@@ -1,0 +1,23 @@
+#!/bin/sh
+# $1 is the image's root, with all packages.
+set -eu
+root=$1
+
+chroot "$root" useradd --create-home --shell /bin/bash --uid 1000 ops
+printf 'ops ALL=(ALL) NOPASSWD: ALL\n' >"$root/etc/sudoers.d/ops"
+chmod 440 "$root/etc/sudoers.d/ops"
+
+# Each machine gets a host key and an id of its own.
+rm -f "$root"/etc/ssh/ssh_host_*
+: >"$root/etc/machine-id"
+cat >"$root/etc/ssh/sshd_config.d/machine.conf" <<'END'
+PermitRootLogin no
+PasswordAuthentication no
+HostKey /etc/ssh/ssh_host_ed25519_key
+END
+
+printf 'LABEL=root / ext4 noatime 0 1\n' >"$root/etc/fstab"
+chroot "$root" systemctl enable systemd-networkd
+# Jobs of a machine that lives for weeks.
+chroot "$root" systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
+  e2scrub_all.timer e2scrub_reap.service fstrim.timer

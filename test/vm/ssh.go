@@ -1,0 +1,176 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package vm
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// ErrHostKey is returned where another host than the guest answers.
+var ErrHostKey = errors.New("the host key is not the machine's")
+
+// Shell runs commands in the guest as User, over one connection that is made
+// again where it broke. A command is never run again by itself.
+type Shell struct {
+	machine *Machine
+	mu      struct {
+		sync.Mutex
+		client *ssh.Client // nil until asked, and after a drop
+	}
+}
+
+func newShell(m *Machine) *Shell { return &Shell{machine: m} }
+
+// handshakeMax is for emulated processors that boot meanwhile.
+const handshakeMax = 20 * time.Second
+
+// Run runs a command of User's shell and returns its standard output. What it
+// said on standard error is in the error.
+func (s *Shell) Run(ctx context.Context, command string) (string, error) {
+	return s.RunInput(ctx, command, nil)
+}
+
+// RunInput is Run with something on standard input.
+func (s *Shell) RunInput(ctx context.Context, command string, input io.Reader) (string, error) {
+	out, err := s.run(ctx, command, input)
+	if err != nil {
+		return out, s.machine.wrap("running "+command, err)
+	}
+	return out, nil
+}
+
+func (s *Shell) run(ctx context.Context, command string, input io.Reader) (string, error) {
+	session, err := s.session(ctx)
+	if err != nil {
+		return "", fmt.Errorf("SSH: %w", err)
+	}
+	defer func() { _ = session.Close() }()
+	var stdout, stderr bytes.Buffer
+	session.Stdin, session.Stdout, session.Stderr = input, &stdout, &stderr
+	// A guest that hangs answers nothing: only the connection can be closed.
+	stop := context.AfterFunc(ctx, s.drop)
+	err = session.Run(command)
+	if !stop() && err != nil {
+		err = errors.Join(context.Cause(ctx), err)
+	}
+	if err == nil {
+		return stdout.String(), nil
+	}
+	if _, ok := errors.AsType[*ssh.ExitError](err); !ok {
+		s.drop()
+	}
+	return stdout.String(), fmt.Errorf("%w: %s", err, cmp.Or(tail(stderr.String(), 20), tail(stdout.String(), 5)))
+}
+
+// Upload writes a file of the guest, whole or not at all, as root.
+func (s *Shell) Upload(ctx context.Context, name string, mode uint32, content io.Reader) error {
+	temp := path.Join(path.Dir(name), "."+path.Base(name)+".new")
+	_, err := s.RunInput(ctx, fmt.Sprintf("sudo sh -c %s", Quote(fmt.Sprintf(
+		"set -e; umask 077; cat > %[1]s; chmod %[2]o %[1]s; sync %[1]s; mv %[1]s %[3]s", Quote(temp), mode, Quote(name)))), content)
+	return err
+}
+
+// Dial connects from inside the guest: to an address of its loopback, or of
+// its Network.
+func (s *Shell) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	client, err := s.connect(ctx)
+	if err != nil {
+		return nil, s.machine.wrap("SSH", err)
+	}
+	conn, err := client.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, s.machine.wrap("connecting to "+addr, err)
+	}
+	return conn, nil
+}
+
+func (s *Shell) session(ctx context.Context) (*ssh.Session, error) {
+	client, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, s.drop)
+	session, err := client.NewSession()
+	stop()
+	if err == nil {
+		return session, nil
+	}
+	// The guest was started again, or its sshd: nothing of the command ran yet.
+	s.drop()
+	if client, err = s.connect(ctx); err != nil {
+		return nil, err
+	}
+	return client.NewSession()
+}
+
+func (s *Shell) connect(ctx context.Context) (*ssh.Client, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.client != nil {
+		return s.mu.client, nil
+	}
+	dialer := net.Dialer{Timeout: handshakeMax}
+	conn, err := dialer.DialContext(ctx, "tcp", s.machine.SSHAddr())
+	if err != nil {
+		return nil, err
+	}
+	// QEMU accepts before the guest does: the handshake is what counts.
+	if err := conn.SetDeadline(time.Now().Add(handshakeMax)); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	c, channels, requests, err := ssh.NewClientConn(conn, s.machine.SSHAddr(), s.config())
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	s.mu.client = ssh.NewClient(c, channels, requests)
+	return s.mu.client, nil
+}
+
+func (s *Shell) config() *ssh.ClientConfig {
+	pinned := s.machine.HostKey()
+	return &ssh.ClientConfig{
+		User:              User,
+		Auth:              []ssh.AuthMethod{ssh.PublicKeys(s.machine.seed.client.signer)},
+		HostKeyAlgorithms: []string{pinned.Type()},
+		HostKeyCallback: func(_ string, _ net.Addr, offered ssh.PublicKey) error {
+			if !bytes.Equal(offered.Marshal(), pinned.Marshal()) {
+				return fmt.Errorf("%w: it is %s, not %s", ErrHostKey, ssh.FingerprintSHA256(offered), ssh.FingerprintSHA256(pinned))
+			}
+			return nil
+		},
+	}
+}
+
+// drop ends the connection, and with it whatever runs over it.
+func (s *Shell) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.client != nil {
+		_ = s.mu.client.Close()
+		s.mu.client = nil
+	}
+}
+
+// Quote makes one word of the shell out of any text.
+func Quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
