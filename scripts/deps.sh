@@ -17,6 +17,7 @@ elif [ "${1:-}" = vm ]; then
   need qemu-img qemu-utils
   need mmdebstrap mmdebstrap
   need mke2fs e2fsprogs
+  need cpio cpio
 else
   need mkfs.ext4 e2fsprogs
   need mkfs.xfs xfsprogs

@@ -15,7 +15,7 @@ type Kind string
 // The kinds that clouds have.
 const (
 	NVMe   Kind = "nvme"
-	SCSI   Kind = "scsi" // virtio-scsi
+	SCSI   Kind = "scsi"   // virtio-scsi
 	VirtIO Kind = "virtio" // virtio-blk
 )
 

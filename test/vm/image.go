@@ -31,7 +31,7 @@ func (i Image) kernel() string { return filepath.Join(i.dir, "vmlinuz") }
 func (i Image) initrd() string { return filepath.Join(i.dir, "initrd.img") }
 
 // Build returns the image of the recipe, which it makes where the cache does
-// not have it: less than a minute, and 1 GB. Of several at once, one builds and
+// not have it: about a minute, and 450 MB. Of several at once, one builds and
 // the others wait. Interrupted, it leaves a directory that the next one removes.
 func Build(ctx context.Context) (Image, error) {
 	if err := need(program, "qemu-img"); err != nil {

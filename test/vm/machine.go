@@ -130,7 +130,7 @@ func (m *Machine) WaitBoot(ctx context.Context, before string) error {
 		case <-tick.C:
 		case <-m.run.done:
 			said, _ := os.ReadFile(m.file("qemu.log"))
-			return m.wrap("waiting for SSH", fmt.Errorf("QEMU ended: %v: %s", m.run.err, tail(string(said), 5)))
+			return m.wrap("waiting for SSH", fmt.Errorf("%w: %s: %s", errOver, m.run.cmd.ProcessState, tail(string(said), 5)))
 		case <-ctx.Done():
 			return m.wrap("waiting for SSH", errors.Join(context.Cause(ctx), err))
 		}

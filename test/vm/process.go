@@ -21,7 +21,6 @@ type process struct {
 	cmd  *exec.Cmd
 	qmp  *QMP
 	done chan struct{} // closed by the goroutine when QEMU has ended
-	err  error         // how it ended; set before done is closed
 }
 
 // begin starts QEMU, which does not survive this process.
@@ -51,7 +50,7 @@ func begin(ctx context.Context, l launch, log string) (*process, error) {
 		}
 		started <- err
 		if err == nil {
-			p.err = cmd.Wait()
+			_ = cmd.Wait() // how it ended is in its ProcessState
 			close(p.done)
 		}
 	}()
