@@ -39,6 +39,9 @@ func image(t *testing.T) Image {
 // bootMax is what a boot may take on a machine that is busy with others.
 const bootMax = 6 * time.Minute
 
+// waitMax is for everything else.
+const waitMax = 25 * time.Second
+
 // start starts machines at once.
 func start(t *testing.T, configs ...Config) []*Machine {
 	t.Helper()
@@ -77,7 +80,7 @@ func start(t *testing.T, configs ...Config) []*Machine {
 // sh runs a command in the guest, which has to succeed.
 func sh(t *testing.T, m *Machine, command string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), bootMax)
+	ctx, cancel := context.WithTimeout(t.Context(), waitMax)
 	defer cancel()
 	out, err := m.SSH().Run(ctx, command)
 	if err != nil {
@@ -93,8 +96,8 @@ func until(t *testing.T, what string, yes func() bool) {
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
 	for !yes() {
-		if time.Since(began) > bootMax {
-			t.Fatalf("%s: not after %s", what, bootMax)
+		if time.Since(began) > waitMax {
+			t.Fatalf("%s: not after %s", what, waitMax)
 		}
 		<-tick.C
 	}

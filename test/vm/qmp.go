@@ -148,7 +148,7 @@ func (q *QMP) ask(ctx context.Context, command string, arguments object) (answer
 	_, err := io.WriteString(q.conn, line)
 	q.mu.Unlock()
 	if err != nil {
-		return answer{}, err
+		return answer{}, fmt.Errorf("%w: %w", errOver, err)
 	}
 	for {
 		q.mu.Lock()
