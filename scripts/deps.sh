@@ -3,7 +3,7 @@
 # missing. Without root nothing is needed: the local platform uses directories.
 # With "browser", only Chromium, 330 MB, in which tests look at the console;
 # without it they are skipped. With "vm", only what builds and runs test
-# machines, 130 MB.
+# machines, 90 MB.
 set -eu
 [ "$(id -u)" = 0 ] || exit 0
 PATH=$PATH:/usr/sbin:/sbin

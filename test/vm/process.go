@@ -36,7 +36,7 @@ func begin(ctx context.Context, l launch, log string) (*process, error) {
 	}
 	cmd := exec.Command(program, l.args()...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = l.dir, out, out, inherited
-	// Its own group: Ctrl-C at a terminal goes to the test, which cleans up.
+	// Its own group: it ends by this process, or with it, and by no terminal.
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error) // from the goroutine, once
