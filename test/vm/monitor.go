@@ -30,11 +30,6 @@ func (q *QMP) SystemReset(ctx context.Context) error {
 	return q.Execute(ctx, "system_reset", nil, nil)
 }
 
-// Powerdown presses the power button: systemd shuts down in order, and QEMU ends.
-func (q *QMP) Powerdown(ctx context.Context) error {
-	return q.Execute(ctx, "system_powerdown", nil, nil)
-}
-
 // Status is QEMU's word for how the guest does: running, paused, internal-error.
 func (q *QMP) Status(ctx context.Context) (string, error) {
 	var answer struct {
