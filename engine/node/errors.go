@@ -14,6 +14,10 @@ var (
 	// ErrLogLost is returned by Start where the log of a bootstrapped
 	// partition is gone: votes and acknowledged entries went with it.
 	ErrLogLost = errors.New("the raft log is gone")
+	// ErrOrder is returned by Start where a store holds the log of another
+	// partition than its place in Config.Stores gives it: an empty log would be
+	// begun beside an old one, and votes and acknowledged entries forgotten.
+	ErrOrder = errors.New("the stores are given in another order than they were made in, or one is left out")
 	// ErrFailed wraps what ended an engine by itself; Wait returns it.
 	ErrFailed = errors.New("the engine failed")
 

@@ -117,6 +117,9 @@ func (n *Node) start(ctx context.Context) error {
 		}
 		n.stores = append(n.stores, st)
 	}
+	if err := n.checkOrder(); err != nil {
+		return err
+	}
 	server := net.JoinHostPort(cfg.BindAddress, fmt.Sprint(cfg.ServerPort))
 	ln, err := cfg.Network.Listen(server)
 	if err != nil {

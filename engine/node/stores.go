@@ -4,6 +4,13 @@
 package node
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +49,44 @@ func openStoreDir(s Store, cfg *Config) (*openStore, error) {
 	}
 	return st, nil
 }
+
+// checkOrder refuses stores whose places say that they hold other partitions
+// than they do. Nothing was written by then.
+func (n *Node) checkOrder() error {
+	for i, st := range n.stores {
+		want := PartitionName(i)
+		has, err := st.partitions()
+		if err != nil {
+			return fmt.Errorf("store %s: %w", st.cfg.Path, err)
+		}
+		for _, name := range has {
+			if name != want {
+				return fmt.Errorf("%w: %s holds the log of partition %q, and as store %d of %d it would get %q. Nothing was changed; give the stores in the order in which they were made",
+					ErrOrder, st.cfg.Path, name, i+1, len(n.stores), want)
+			}
+		}
+	}
+	return nil
+}
+
+// partitions are those whose log the store holds, or held: by its identity,
+// and by the directories that are there.
+func (s *openStore) partitions() ([]string, error) {
+	has := slices.Clone(s.id.Bootstrapped)
+	entries, err := os.ReadDir(filepath.Join(s.cfg.Path, "raft"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.IsDir() && partitionRE.MatchString(e.Name()) && !slices.Contains(has, e.Name()) {
+			has = append(has, e.Name())
+		}
+	}
+	return has, nil
+}
+
+// partitionRE matches the names that PartitionName gives.
+var partitionRE = regexp.MustCompile(`^(default|p[1-9][0-9]*)$`)
 
 func (s *openStore) majMin() string {
 	if s.mount.Point == "" {

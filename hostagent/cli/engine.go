@@ -290,6 +290,8 @@ func cannotStart(err error) error {
 		e.Next = "Give this user the right to it, or use another path or port."
 	case errors.Is(err, store.ErrLocked):
 		e.Next = "Stop the engine that has the store open; two on one store would destroy it."
+	case errors.Is(err, node.ErrOrder):
+		e.Next = "Give every store that the node has, in the order in which they were made. A server that forgets its log could lose acknowledged writes."
 	case errors.Is(err, store.ErrForeign):
 		e.Next = "Give an empty directory, or the one that is this node's. Nothing was changed."
 	case errors.Is(err, failover.ErrHung):

@@ -62,6 +62,32 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// Stores that are given in another order, or without the first, are refused: each
+// would begin an empty log beside its old one. Seen to start, and to lose what was
+// acknowledged, while only the identities were looked at.
+func TestStoresInAnotherOrder(t *testing.T) {
+	c := New(t, Options{Servers: 1, Stores: 2})
+	c.Leader("default")
+	c.Leader("p2")
+	c.Put("a", "k", "v")
+	c.Stop("a")
+	given := c.Config("a").Stores
+	for name, stores := range map[string][]node.Store{
+		"swapped": {given[1], given[0]}, "without the first": {given[1]},
+	} {
+		c.Config("a").Stores = stores
+		if _, err := c.TryStart("a"); !errors.Is(err, node.ErrOrder) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	c.Config("a").Stores = given
+	c.Start("a")
+	c.Leader("default")
+	if got := c.Get("a", "k", httpapi.Consistent); got != "v" {
+		t.Errorf("k is %q", got)
+	}
+}
+
 // TestSnapshotToLaggingFollower: the log that a follower misses is compacted
 // away, so that only a snapshot can bring it back.
 func TestSnapshotToLaggingFollower(t *testing.T) {
