@@ -6,6 +6,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,6 +26,9 @@ type Config struct {
 	Addresses []string
 	// DialContext replaces the dialer. Not together with HTTPClient.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// TLS is for addresses of https; the system's authorities are trusted by
+	// default. Not together with HTTPClient.
+	TLS *tls.Config
 	// HTTPClient replaces the whole client, transport included.
 	HTTPClient *http.Client
 }
@@ -57,8 +61,8 @@ func New(cfg Config) (*Client, error) {
 	if len(cfg.Addresses) == 0 {
 		return nil, errors.New("api: Config.Addresses is empty: name at least one node")
 	}
-	if cfg.HTTPClient != nil && cfg.DialContext != nil {
-		return nil, errors.New("api: Config has HTTPClient and DialContext: set one of them")
+	if cfg.HTTPClient != nil && (cfg.DialContext != nil || cfg.TLS != nil) {
+		return nil, errors.New("api: Config has HTTPClient and DialContext or TLS: set one of them")
 	}
 	c := &Client{http: cfg.HTTPClient}
 	for _, a := range cfg.Addresses {
@@ -69,7 +73,7 @@ func New(cfg Config) (*Client, error) {
 		c.bases = append(c.bases, base)
 	}
 	if c.http == nil {
-		c.http = &http.Client{Transport: transport(cfg.DialContext)}
+		c.http = &http.Client{Transport: transport(cfg.DialContext, cfg.TLS)}
 	}
 	return c, nil
 }
@@ -77,18 +81,21 @@ func New(cfg Config) (*Client, error) {
 // Close closes idle connections. Requests under way go on.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-func transport(dial func(context.Context, string, string) (net.Conn, error)) *http.Transport {
+func transport(dial func(context.Context, string, string) (net.Conn, error), secure *tls.Config) *http.Transport {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: connectTimeout, KeepAlive: 15 * time.Second}).DialContext
 	}
+	plain := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, &dialError{err}
+		}
+		return conn, nil
+	}
 	return &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dial(ctx, network, address)
-			if err != nil {
-				return nil, &dialError{err}
-			}
-			return conn, nil
-		},
+		DialContext:         plain,
+		DialTLSContext:      dialTLS(plain, secure),
+		TLSClientConfig:     secure, // through a proxy, which DialTLSContext is not asked for
 		Proxy:               http.ProxyFromEnvironment,
 		MaxIdleConnsPerHost: idleConnsPerNode,
 		IdleConnTimeout:     idleConnTimeout,

@@ -30,15 +30,18 @@ type Config struct {
 	Cluster, ClusterID string
 	Node, NodeID       string
 
-	// BindAddress is the IP address that both listeners bind. Loopback only:
-	// there is no TLS yet.
+	// BindAddress is the IP address that listeners bind. Loopback only, unless
+	// there is Security, and then for the listeners that have TLS.
 	BindAddress string
 	// ServerPort is for raft and forwarding (8300), HTTPPort for the HTTP API
 	// (8500).
 	ServerPort, HTTPPort int
-	// HTTPAddress is host:port of the HTTP API where it is not on BindAddress
-	// and HTTPPort.
+	// HTTPAddress is host:port of the plain HTTP API where it is not on
+	// BindAddress, or 127.0.0.1 where that is no loopback address, and HTTPPort.
 	HTTPAddress string
+	// HTTPSAddress is host:port of the HTTP API over TLS where it is not on
+	// BindAddress and 8501. Without Security there is none.
+	HTTPSAddress string
 	// AdvertiseAddress is host:port by which the other servers reach
 	// ServerPort; BindAddress and ServerPort by default.
 	AdvertiseAddress string
@@ -71,6 +74,8 @@ type Config struct {
 	Logger hclog.Logger
 	// Network listens and dials; TCP by default.
 	Network Network
+	// Security, where it is set, puts TLS over Network and opens HTTPSAddress.
+	Security Security
 	// Disks open logs; the operating system's by default.
 	Disks Disks
 }
@@ -149,7 +154,14 @@ func (c *Config) setDefaults() {
 	setDefault(&c.BindAddress, "127.0.0.1")
 	setDefault(&c.ServerPort, 8300)
 	setDefault(&c.HTTPPort, 8500)
-	setDefault(&c.HTTPAddress, net.JoinHostPort(c.BindAddress, strconv.Itoa(c.HTTPPort)))
+	plain := c.BindAddress
+	if c.Security != nil {
+		setDefault(&c.HTTPSAddress, net.JoinHostPort(c.BindAddress, "8501"))
+		if ip, err := netip.ParseAddr(plain); err == nil && !ip.IsLoopback() {
+			plain = "127.0.0.1"
+		}
+	}
+	setDefault(&c.HTTPAddress, net.JoinHostPort(plain, strconv.Itoa(c.HTTPPort)))
 	setDefault(&c.AdvertiseAddress, net.JoinHostPort(c.BindAddress, strconv.Itoa(c.ServerPort)))
 	setDefault(&c.LogStore.Backend, string(logstore.Default))
 	setDefault(&c.LogStore.Verification.Interval, time.Minute)
@@ -209,18 +221,8 @@ func (c *Config) validate() error {
 	case c.RetryWindow < 0:
 		return refuse("RetryWindow", c.RetryWindow, "use a positive duration")
 	}
-	if err := loopback("BindAddress", c.BindAddress); err != nil {
+	if err := c.validateListeners(); err != nil {
 		return err
-	}
-	host, _, err := net.SplitHostPort(c.HTTPAddress)
-	if err != nil {
-		return refuse("HTTPAddress", c.HTTPAddress, "use host:port")
-	}
-	if err := loopback("HTTPAddress", host); err != nil {
-		return err
-	}
-	if _, _, err := net.SplitHostPort(c.AdvertiseAddress); err != nil {
-		return refuse("AdvertiseAddress", c.AdvertiseAddress, "use host:port")
 	}
 	for _, check := range []func() error{c.validateStores, c.validateServers, c.validateLog, c.Timing.validate} {
 		if err := check(); err != nil {
@@ -230,7 +232,41 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// loopback refuses what others could reach: without TLS nothing keeps a
+// validateListeners: what others can reach has TLS.
+func (c *Config) validateListeners() error {
+	if c.Security == nil {
+		if err := loopback("BindAddress", c.BindAddress); err != nil {
+			return err
+		}
+	} else if _, err := netip.ParseAddr(c.BindAddress); err != nil && c.BindAddress != "localhost" {
+		return refuse("BindAddress", c.BindAddress, "use an IP address of this machine")
+	}
+	host, _, err := net.SplitHostPort(c.HTTPAddress)
+	if err != nil {
+		return refuse("HTTPAddress", c.HTTPAddress, "use host:port")
+	}
+	if err := loopback("HTTPAddress", host); err != nil {
+		return err
+	}
+	if c.Security != nil {
+		if _, _, err := net.SplitHostPort(c.HTTPSAddress); err != nil {
+			return refuse("HTTPSAddress", c.HTTPSAddress, "use host:port")
+		}
+		if c.HTTPSAddress == c.HTTPAddress && !strings.HasSuffix(c.HTTPAddress, ":0") {
+			return refuse("HTTPSAddress", c.HTTPSAddress, "it is HTTPAddress too: give each listener a port of its own")
+		}
+	}
+	host, _, err = net.SplitHostPort(c.AdvertiseAddress)
+	if err != nil {
+		return refuse("AdvertiseAddress", c.AdvertiseAddress, "use host:port")
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		return refuse("AdvertiseAddress", c.AdvertiseAddress, "others cannot reach this address: give the one that they dial")
+	}
+	return nil
+}
+
+// loopback refuses what others could reach without TLS: nothing would keep a
 // stranger from writing.
 func loopback(field, host string) error {
 	if host == "localhost" {
@@ -241,7 +277,7 @@ func loopback(field, host string) error {
 	case err != nil:
 		return refuse(field, host, "use an IP address of 127.0.0.0/8 or ::1")
 	case !ip.IsLoopback():
-		return refuse(field, host, "this version has no TLS yet and listens on loopback only: use an address of 127.0.0.0/8 or ::1")
+		return refuse(field, host, "others could reach it, and it has no TLS: use an address of 127.0.0.0/8 or ::1, or certificates and the listeners that have TLS")
 	}
 	return nil
 }

@@ -64,7 +64,8 @@
 //
 // # What it does not do
 //
-// Addresses and members of a cluster are those that it was begun with. There
-// is no TLS, and so nothing listens beyond loopback; snapshots are taken by
+// Addresses and members of a cluster are those that it was begun with. Without
+// Config.Security there is no TLS, and so nothing listens beyond loopback; who
+// has a certificate of the cluster may do everything. Snapshots are taken by
 // number of entries, not by their size.
 package node

@@ -158,11 +158,14 @@ func (n *Node) giveUp(err error) {
 	}
 	wg.Wait()
 	_ = n.mux.ln.Close()
-	_ = n.http.Close()
+	for _, s := range n.http {
+		wg.Go(func() { _ = s.Close() }) // over TLS it says goodbye, which a client can make long
+	}
 	for _, p := range n.partitions {
 		p.sever()
 	}
 	n.fail(err)
+	wg.Wait()
 }
 
 // sever closes every connection of the partition.

@@ -8,12 +8,14 @@ import (
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/failover"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/telemetry"
 )
 
 // measureEvery is how old a gauge of the failover log may be.
 const measureEvery = time.Second
 
-// measure sets the gauges of every store's failover log until stop is closed.
+// measure sets the gauges of every store's failover log, and those of the
+// certificates (seconds since 1970, as CockroachDB's), until stop is closed.
 // It reads memory alone, so it goes on while every disk hangs.
 func (n *Node) measure(stop <-chan struct{}) {
 	tick := time.NewTicker(measureEvery)
@@ -22,6 +24,11 @@ func (n *Node) measure(stop <-chan struct{}) {
 		for _, st := range n.stores {
 			s := st.partition.logs.Status()
 			st.partition.stats.failover.set(&s)
+		}
+		if n.cfg.Security != nil {
+			for name, at := range n.cfg.Security.Expirations() {
+				telemetry.Process().Gauge("security.certificate.expiration." + name).Set(float64(at.Unix()))
+			}
 		}
 		select {
 		case <-tick.C:

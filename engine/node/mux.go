@@ -128,9 +128,9 @@ type route struct {
 	partition string
 }
 
-func newMux(ln net.Listener, cfg *Config) *mux {
+func newMux(ln net.Listener, network Network, cfg *Config) *mux {
 	m := &mux{
-		ln: ln, network: cfg.Network, clusterID: cfg.ClusterID, node: cfg.Node,
+		ln: ln, network: network, clusterID: cfg.ClusterID, node: cfg.Node,
 		names: make(map[string]string), log: cfg.Logger.Named("server"),
 		slots: make(chan struct{}, maxHandshakes),
 	}
@@ -214,8 +214,11 @@ func (m *mux) handshake(conn net.Conn) (fn func(net.Conn, string), from string, 
 	}
 	p, err := readPreamble(conn)
 	if err == nil {
+		err = m.recognize(conn, p.from)
+	}
+	if err == nil {
 		fn, err = m.admit(&p)
-	} else if !errors.Is(err, errHandshake) {
+	} else if !errors.Is(err, errHandshake) && !errors.Is(err, errImpostor) {
 		return nil, "", err
 	}
 	answer := []byte{0, 0, 0}
@@ -232,6 +235,28 @@ func (m *mux) handshake(conn net.Conn) (fn func(net.Conn, string), from string, 
 		return nil, "", err
 	}
 	return fn, p.from, conn.SetDeadline(time.Time{})
+}
+
+// recognize refuses a caller that says it is another node than it proved to be.
+// It says nothing where callers prove nothing.
+func (m *mux) recognize(conn net.Conn, from string) error {
+	c, ok := conn.(proven)
+	if !ok {
+		return nil
+	}
+	name, err := c.Node()
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", errImpostor, err)
+	case name != from:
+		return fmt.Errorf("%w: the certificate is that of node %q, the caller says it is %q", errImpostor, name, from)
+	}
+	for _, known := range m.names {
+		if known == name {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: node %q is not in the list of servers of node %q", errImpostor, name, m.node)
 }
 
 func (m *mux) admit(p *preamble) (func(net.Conn, string), error) {

@@ -5,6 +5,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -37,12 +38,13 @@ type Node struct {
 	cache      *settingsCache        // nil until the stores are locked
 	partitions map[string]*partition // never changed after Start
 	mux        *mux
-	http       *http.Server
+	http       []*http.Server // plain, and over TLS where there are certificates
 	httpAddr   string
+	httpsAddr  string // empty without TLS
 	console    *console.Console
 	writes     console.Latency // of this node's clients
 	disks      *diskWatch
-	wg         sync.WaitGroup // the HTTP server, measure
+	wg         sync.WaitGroup // the HTTP servers, measure
 
 	stopMeasure chan struct{} // closed by shutdown; nil where measure does not run
 
@@ -121,36 +123,73 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	server := net.JoinHostPort(cfg.BindAddress, fmt.Sprint(cfg.ServerPort))
-	ln, err := cfg.Network.Listen(server)
+	network := cfg.Network
+	if cfg.Security != nil {
+		network = secure(network, cfg.Security, cfg.Servers)
+	}
+	ln, err := network.Listen(server)
 	if err != nil {
 		return listenError("server RPC", server, "ServerPort", err)
 	}
-	n.mux = newMux(ln, cfg)
-	web, err := net.Listen("tcp", cfg.HTTPAddress)
+	n.mux = newMux(ln, network, cfg)
+	web, err := n.listenHTTP()
 	if err != nil {
-		return listenError("HTTP API", cfg.HTTPAddress, "HTTPPort", err)
+		return err
 	}
-	n.httpAddr = web.Addr().String()
-	metrics := telemetry.Process()
 	if err := n.openPartitions(ctx); err != nil {
-		_ = web.Close()
+		for _, w := range web {
+			_ = w.Close()
+		}
 		return err
 	}
 	n.disks = n.watchDisks()
 	n.console = console.Start(console.Config{Source: n, Writes: &n.writes, Logger: n.log.Named("console")})
-	n.http = httpapi.NewServer(httpapi.Config{
-		Backend: n, Logger: n.log.Named("http"), Metrics: metrics.JSON(), Prometheus: metrics.Prometheus(), Console: n.console,
-	})
+	for i := range web {
+		n.http = append(n.http, n.newHTTP(i > 0))
+	}
 	n.stopMeasure = make(chan struct{})
 	n.wg.Go(func() { n.measure(n.stopMeasure) })
 	n.mux.serve()
-	n.wg.Go(func() {
-		if err := n.http.Serve(web); !errors.Is(err, http.ErrServerClosed) {
-			n.fail(fmt.Errorf("the HTTP API ended: %w", err))
-		}
-	})
-	n.log.Info("the engine runs", "node", cfg.Node, "cluster", cfg.Cluster, "server", server, "http", n.httpAddr, "stores", len(n.stores))
+	for i, s := range n.http {
+		n.wg.Go(func() {
+			if err := s.Serve(web[i]); !errors.Is(err, http.ErrServerClosed) {
+				n.fail(fmt.Errorf("the HTTP API ended: %w", err))
+			}
+		})
+	}
+	n.log.Info("the engine runs", "node", cfg.Node, "cluster", cfg.Cluster, "server", server, "http", n.httpAddr, "https", n.httpsAddr, "stores", len(n.stores))
 	return nil
+}
+
+// listenHTTP opens the plain listener and, where there are certificates, that
+// of TLS behind it.
+func (n *Node) listenHTTP() ([]net.Listener, error) {
+	web, err := net.Listen("tcp", n.cfg.HTTPAddress)
+	if err != nil {
+		return nil, listenError("HTTP API", n.cfg.HTTPAddress, "HTTPPort", err)
+	}
+	n.httpAddr = web.Addr().String()
+	if n.cfg.Security == nil {
+		return []net.Listener{web}, nil
+	}
+	safe, err := net.Listen("tcp", n.cfg.HTTPSAddress)
+	if err != nil {
+		_ = web.Close()
+		return nil, listenError("HTTPS API", n.cfg.HTTPSAddress, "HTTPSAddress", err)
+	}
+	n.httpsAddr = safe.Addr().String()
+	return []net.Listener{web, tls.NewListener(safe, n.cfg.Security.HTTPS())}, nil
+}
+
+func (n *Node) newHTTP(secured bool) *http.Server {
+	metrics := telemetry.Process()
+	cfg := httpapi.Config{
+		Backend: n, Logger: n.log.Named("http"), Metrics: metrics.JSON(), Prometheus: metrics.Prometheus(), Console: n.console,
+	}
+	if secured {
+		cfg.Hosts = []string{"*"} // TLS proves to the client that the name is this node's
+	}
+	return httpapi.NewServer(cfg)
 }
 
 // openPartitions opens the sides and every store's partition.
@@ -215,6 +254,9 @@ func (n *Node) Wait() error {
 // HTTPAddr is host:port that the HTTP API listens on.
 func (n *Node) HTTPAddr() string { return n.httpAddr }
 
+// HTTPSAddr is host:port that it listens on over TLS, empty without.
+func (n *Node) HTTPSAddr() string { return n.httpsAddr }
+
 // Shutdown stops the engine: first the HTTP API (requests under way have a
 // part of ctx's time to end) and the console, then each partition as
 // partition.shutdown says, then the listener, the disk watcher, the sides and
@@ -231,17 +273,27 @@ func (n *Node) Shutdown(ctx context.Context) error {
 // drainTime is how long requests under way may take to end.
 const drainTime = 2 * time.Second
 
+func (n *Node) stopHTTP(ctx context.Context) {
+	drain, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, s := range n.http {
+		wg.Go(func() {
+			if err := s.Shutdown(drain); err != nil {
+				_ = s.Close() // those that are left are cut off
+			}
+		})
+	}
+	wg.Wait()
+}
+
 func (n *Node) shutdown(ctx context.Context) error {
 	var errs []error
 	if n.stopMeasure != nil {
 		close(n.stopMeasure)
 	}
 	if n.http != nil {
-		drain, cancel := context.WithTimeout(ctx, drainTime)
-		if err := n.http.Shutdown(drain); err != nil {
-			_ = n.http.Close() // those that are left are cut off
-		}
-		cancel()
+		n.stopHTTP(ctx)
 		n.wg.Wait()
 	}
 	if n.console != nil {

@@ -78,6 +78,18 @@ var (
 // what to do. It looks at s alone, which has its defaults: not at the node, not at
 // the spec in force.
 func (s *Spec) Validate() error {
+	if e := s.checkIdentity(); e != nil {
+		return e
+	}
+	if e := s.checkLoopback(); e != nil {
+		return e
+	}
+	return s.ValidateSecured()
+}
+
+// ValidateSecured is Validate for an engine that has certificates: it may bind
+// addresses that others reach.
+func (s *Spec) ValidateSecured() error {
 	for _, check := range []func(*Spec) *Error{
 		(*Spec).checkIdentity, (*Spec).checkAddresses, (*Spec).checkServers, (*Spec).checkStores, (*Spec).checkLog, (*Spec).checkFailover,
 	} {
@@ -108,14 +120,18 @@ func (s *Spec) checkIdentity() *Error {
 	return nil
 }
 
-func (s *Spec) checkAddresses() *Error {
-	ip, err := netip.ParseAddr(s.BindAddress)
-	if err != nil {
-		return bad("bind_address", s.BindAddress, "not an IP address", "Write an address of this node without a port, 127.0.0.1 for example.")
-	}
-	if !ip.IsLoopback() {
-		return bad("bind_address", s.BindAddress, "not a loopback address, and this version has no TLS yet",
+// checkLoopback leaves what is no address to checkAddresses.
+func (s *Spec) checkLoopback() *Error {
+	if ip, err := netip.ParseAddr(s.BindAddress); err == nil && !ip.IsLoopback() {
+		return bad("bind_address", s.BindAddress, "not a loopback address, and there are no certificates",
 			"Use an address of 127.0.0.0/8.")
+	}
+	return nil
+}
+
+func (s *Spec) checkAddresses() *Error {
+	if _, err := netip.ParseAddr(s.BindAddress); err != nil {
+		return bad("bind_address", s.BindAddress, "not an IP address", "Write an address of this node without a port, 127.0.0.1 for example.")
 	}
 	for _, p := range []struct {
 		field string

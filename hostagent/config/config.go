@@ -28,8 +28,10 @@ type Config struct {
 	// StoreIDs are the identities that stores must have, by path. One that is
 	// not here is taken as it is, and made where it is empty.
 	StoreIDs map[string]string
-	// HTTPAddress is host:port of the HTTP API.
+	// HTTPAddress is host:port of the HTTP API in the clear, on loopback.
 	HTTPAddress string
+	// TLS is nil where there are no certificates.
+	TLS *TLS
 	// LogConfigFile is the path of a logs.yaml, empty for none. What is in it is
 	// read again on SIGHUP.
 	LogConfigFile string
@@ -60,7 +62,8 @@ func (c *Config) Hash() string {
 	b, err := json.Marshal(struct {
 		Spec agentapi.Spec
 		HTTP string
-	}{s, c.HTTPAddress})
+		TLS  *TLS `json:",omitempty"`
+	}{s, c.HTTPAddress, c.TLS})
 	if err != nil {
 		panic(fmt.Sprintf("config: a spec does not encode: %v", err)) // strings, numbers and booleans only
 	}
@@ -116,16 +119,16 @@ func (f *File) Config() (*Config, error) {
 	if c.Cluster.ID == "" {
 		c.Cluster.ID, c.DerivedID = derivedID(c.Spec), true
 	}
-	if err := c.Validate(); err != nil {
+	validate := c.Validate
+	if f.secured() {
+		validate = c.ValidateSecured
+	}
+	if err := validate(); err != nil {
 		return nil, inOurWords(err)
 	}
 	c.NodeID = cmp.Or(f.NodeID, NodeID(c.Cluster.ID, c.Node))
-	c.HTTPAddress = net.JoinHostPort(cmp.Or(f.Addresses.HTTP, f.ClientAddr, c.BindAddress), strconv.Itoa(c.Ports.HTTP))
-	if host, _, _ := net.SplitHostPort(c.HTTPAddress); host != "localhost" {
-		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-			return nil, &agentapi.Error{What: "the configuration is refused", Why: fmt.Sprintf("addresses.http = %q: not a loopback address, and this version has no TLS yet", host),
-				Next: "Use an address of 127.0.0.0/8.", Field: "addresses.http"}
-		}
+	if err := f.listeners(c); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -247,5 +250,9 @@ func inOurWords(err error) error {
 			key = r[1]
 		}
 	}
-	return &agentapi.Error{What: "the configuration is refused", Why: key + strings.TrimPrefix(e.Why, e.Field), Next: e.Next, Field: key}
+	next := e.Next
+	if e.Field == "bind_address" {
+		next = strings.TrimSuffix(next, ".") + ", or give certificates with certs_dir."
+	}
+	return &agentapi.Error{What: "the configuration is refused", Why: key + strings.TrimPrefix(e.Why, e.Field), Next: next, Field: key}
 }

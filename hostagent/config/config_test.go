@@ -126,8 +126,8 @@ func TestRefusals(t *testing.T) {
 		{"backend", base + `raft_logstore { backend = "bolt" }`, "raft_logstore.backend", `raft_logstore.backend = "bolt": not known`},
 		{"interval", base + `raft_logstore { verification { interval = "soon" } }`, "raft_logstore.verification.interval", "not a duration"},
 		{"node name", base + `node_name = "a b"`, "", "not a name"},
-		{"bind", base + `bind_addr = "10.1.2.3"`, "bind_addr", "no TLS yet"},
-		{"http address", base + `addresses { http = "0.0.0.0" }`, "addresses.http", "no TLS yet"},
+		{"bind", base + `bind_addr = "10.1.2.3"`, "bind_addr", "there are no certificates"},
+		{"http address", base + `addresses { http = "0.0.0.0" }`, "addresses.http", "plain HTTP has no TLS"},
 		{"alone", base + `bootstrap_expect = 3`, "bootstrap_expect", "not named"},
 		{"expects another number", base + `bootstrap_expect = 3
 			retry_join = ["127.0.0.1", "127.0.0.2"]`, "bootstrap_expect", "2 servers are listed"},

@@ -24,6 +24,17 @@ type File struct {
 	Addresses     Addresses `mapstructure:"addresses" json:"addresses,omitzero"`
 	Ports         Ports     `mapstructure:"ports" json:"ports,omitzero"`
 
+	// CertsDir holds ca.crt, node.crt and node.key; the three keys after it name
+	// the files one by one, and win. With them there is TLS.
+	CertsDir string `mapstructure:"certs_dir" json:"certs_dir,omitempty"`
+	CAFile   string `mapstructure:"ca_file" json:"ca_file,omitempty"`
+	CertFile string `mapstructure:"cert_file" json:"cert_file,omitempty"`
+	KeyFile  string `mapstructure:"key_file" json:"key_file,omitempty"`
+	// VerifyIncoming = false lets clients of HTTPS in without a certificate, and
+	// so does VerifyIncomingHTTPS, which wins. Servers always need one.
+	VerifyIncoming      *bool `mapstructure:"verify_incoming" json:"verify_incoming,omitempty"`
+	VerifyIncomingHTTPS *bool `mapstructure:"verify_incoming_https" json:"verify_incoming_https,omitempty"`
+
 	Server          *bool    `mapstructure:"server" json:"server,omitempty"`
 	Bootstrap       bool     `mapstructure:"bootstrap" json:"bootstrap,omitempty"`
 	BootstrapExpect int      `mapstructure:"bootstrap_expect" json:"bootstrap_expect,omitempty"`
@@ -54,13 +65,15 @@ type Cluster struct {
 
 // Addresses is the block addresses: what single listeners bind.
 type Addresses struct {
-	HTTP string `mapstructure:"http" json:"http,omitempty"`
+	HTTP  string `mapstructure:"http" json:"http,omitempty"`
+	HTTPS string `mapstructure:"https" json:"https,omitempty"`
 }
 
 // Ports is the block ports.
 type Ports struct {
 	Server int `mapstructure:"server" json:"server,omitempty"`
 	HTTP   int `mapstructure:"http" json:"http,omitempty"`
+	HTTPS  int `mapstructure:"https" json:"https,omitempty"`
 }
 
 // Server is one element of servers. A server votes unless it says otherwise.
