@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/pki"
 )
 
 // Env is the world that a command line works in.
@@ -61,6 +62,16 @@ func commands() map[string]command {
 		"agent":                    agentCommand,
 		"engine":                   engineCommand,
 		"start":                    startCommand,
+		"cert":                     {synopsis: "Make certificates", help: certHelp},
+		"cert create-ca":           certCreateCACommand,
+		"cert retire-ca":           certRetireCACommand,
+		"cert create-node":         certCreateNodeCommand,
+		"cert create-client":       certCreateClientCommand,
+		"cert request":             certRequestCommand,
+		"cert host-key":            certHostKeyCommand,
+		"cert export-ca-key":       certExportCAKeyCommand,
+		"cert import-ca-key":       certImportCAKeyCommand,
+		"cert list":                certListCommand,
 		"devices":                  devicesCommand,
 		"provision":                provisionCommand,
 		"status":                   statusCommand,
@@ -177,6 +188,10 @@ func (a *adapter) report(err error) int {
 	}
 	if e, ok := errors.AsType[*agentapi.Error](err); ok {
 		fmt.Fprintf(a.env.Stderr, "Error: %s: %s\n%s\n", e.What, e.Why, e.Next)
+		return exitFailed
+	}
+	if r, ok := errors.AsType[*pki.Refusal](err); ok {
+		fmt.Fprintf(a.env.Stderr, "Error: the certificates are refused: %v\n%s\n", r, r.Next)
 		return exitFailed
 	}
 	fmt.Fprintf(a.env.Stderr, "Error: %v\n", err)

@@ -25,11 +25,13 @@ type target struct {
 	env       *Env
 	addresses words
 	partition string
+	certs     clientCerts
 }
 
 func (t *target) define(env *Env, flags *flag.FlagSet) {
 	t.env = env
-	flags.Var(&t.addresses, "http-addr", "`address` of a node's HTTP API, host:port or URL; may be repeated, or a list with commas.\nAny node serves any request. HOLDFAST_HTTP_ADDR, or "+defaultHTTPAddr)
+	flags.Var(&t.addresses, "http-addr", "`address` of a node's HTTP API, host:port or URL; may be repeated, or a list with commas.\nAny node serves any request. HOLDFAST_HTTP_ADDR, or "+defaultHTTPAddr+",\nor, with -ca-file, "+defaultHTTPSAddr)
+	t.certs.define(env, flags)
 }
 
 func (t *target) definePartition(flags *flag.FlagSet) {
@@ -45,20 +47,31 @@ func (t *target) list() []string {
 	var list []string
 	for _, g := range given {
 		for a := range strings.SplitSeq(g, ",") {
-			if a = strings.TrimSpace(a); a != "" {
-				list = append(list, a)
+			if a = strings.TrimSpace(a); a == "" {
+				continue
 			}
+			if t.certs.given() && !strings.Contains(a, "://") {
+				a = "https://" + a
+			}
+			list = append(list, a)
 		}
 	}
 	if len(list) == 0 {
 		list = []string{defaultHTTPAddr}
+		if t.certs.given() {
+			list[0] = defaultHTTPSAddr
+		}
 	}
 	return list
 }
 
 // client returns a client of the addresses and a context that bounds a call.
 func (t *target) client(ctx context.Context) (*api.Client, context.Context, context.CancelFunc, error) {
-	c, err := api.New(api.Config{Addresses: t.list()})
+	secure, err := t.certs.config()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	c, err := api.New(api.Config{Addresses: t.list(), TLS: secure})
 	if err != nil {
 		return nil, nil, nil, usage("%w", err)
 	}

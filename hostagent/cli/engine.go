@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"reflect"
 	"strings"
 	"syscall"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/config"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/logs"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/pki"
 )
 
 // shutdownBound is how long an engine takes to stop by itself. The host agent
@@ -46,18 +48,19 @@ others are named in one warning.
 Keys:
 
   node_name, cluster { name, id }, datacenter, bind_addr, advertise_addr, client_addr,
-  addresses { http }, ports { server, http }, server, bootstrap, bootstrap_expect,
+  addresses { http, https }, ports { server, http, https }, server, bootstrap, bootstrap_expect,
   retry_join = ["host:port" …]       every server, this one too (there is no gossip yet)
   servers [{ name, address, voter }]  the same with names
   stores [{ path, attrs }] or data_dir
   raft_logstore { backend = "wal"|"boltdb", disable_log_cache,
     verification { enabled, interval }, boltdb { no_freelist_sync }, wal { segment_size_mb } }
   wal_failover = "among-stores" | "path=P" | "disabled", each with any number of ",prev_path=Q"
+  certs_dir, or ca_file, cert_file and key_file; verify_incoming, verify_incoming_https
   log_level, log_config_file
   leave_on_terminate, skip_leave_on_interrupt, rejoin_after_leave
 
-SIGHUP reads the files again and takes over the log's keys and the rules for leaving;
-everything else needs a restart, and the log says so. SIGINT and SIGTERM stop the
+SIGHUP reads the files again and takes over the log's keys and the rules for leaving, and
+certificates; everything else needs a restart, and the log says so. SIGINT and SIGTERM stop the
 engine; leaving the cluster is not built yet.
 
 ` + logsHelp,
@@ -79,7 +82,7 @@ engine; leaving the cluster is not built yet.
 					file.WALFailover = env.Getenv("HOLDFAST_WAL_FAILOVER")
 				}
 				file.LogConfigFile = cmp.Or(*logFile, file.LogConfigFile)
-				c, err := file.Config()
+				c, err := complete(file)
 				if err == nil && len(unknown) > 0 {
 					c.Warnings = append(c.Warnings, "these keys are not known here and are ignored: "+strings.Join(unknown, ", "))
 				}
@@ -117,6 +120,16 @@ func runEngine(ctx context.Context, env *Env, load func() (*config.Config, error
 	if cfg.MaxSyncDefault, err = maxSyncDefault(env); err != nil {
 		return err
 	}
+	certs, err := openCerts(c, log)
+	if err != nil {
+		return err
+	}
+	if certs != nil {
+		cfg.Security = certs
+		watch, stop := context.WithCancel(ctx)
+		defer stop()
+		go certs.Watch(watch, pki.PollInterval) // not waited for: a disk may hold it
+	}
 	n, err := node.Start(ctx, cfg)
 	if err != nil {
 		return cannotStart(err)
@@ -131,6 +144,9 @@ func runEngine(ctx context.Context, env *Env, load func() (*config.Config, error
 		case sig := <-signals:
 			if sig == syscall.SIGHUP {
 				reload(c, sinks, load)
+				if certs != nil {
+					certs.Wake()
+				}
 				continue
 			}
 			log.Info("stopping", "signal", sig.String())
@@ -190,6 +206,9 @@ func reload(c *config.Config, sinks *logs.Logs, load func() (*config.Config, err
 	var names []string
 	for _, ch := range agentapi.RestartRequired(c.Spec, next.Spec) {
 		names = append(names, fmt.Sprintf("%s %q → %q", ch.Attribute, ch.From, ch.To))
+	}
+	if !reflect.DeepEqual(c.TLS, next.TLS) {
+		names = append(names, "tls")
 	}
 	if len(names) > 0 {
 		log.Warn("reload: these take effect after a restart only", "changes", strings.Join(names, ", "))
@@ -258,6 +277,9 @@ func nodeConfig(c *config.Config, version string, log hclog.Logger) node.Config 
 		},
 		Failover:   node.Failover{Mode: c.WALFailover.Mode, PrevPaths: c.WALFailover.PrevPaths},
 		ConfigHash: c.Hash(), Version: version, Logger: log,
+	}
+	if c.TLS != nil {
+		n.HTTPSAddress = c.TLS.HTTPSAddress
 	}
 	// Validate parsed it already.
 	n.LogStore.Verification.Interval, _ = time.ParseDuration(c.RaftLogStore.Verification.Interval)

@@ -39,7 +39,11 @@ that are shown is not live.`,
 		asJSON := flags.Bool("json", false, "print JSON")
 		check := flags.Bool("check", false, "fail if a node that is shown is not live")
 		return func(ctx context.Context, args []string) error {
-			nodes := judge(t.list(), lookAround(ctx, t.list()))
+			secure, err := t.certs.config()
+			if err != nil {
+				return err
+			}
+			nodes := judge(t.list(), lookAround(ctx, t.list(), secure))
 			answered := slices.ContainsFunc(nodes, func(n nodeLive) bool { return n.NodeStores != nil })
 			shown, err := choose(nodes, args)
 			if err != nil {

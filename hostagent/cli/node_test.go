@@ -217,7 +217,7 @@ func TestWhyNoAnswer(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			n := nodeStatus{Address: tc.address}
-			ask(t.Context(), &n)
+			ask(t.Context(), &n, nil)
 			if n.err == nil {
 				t.Fatal("it answered")
 			}

@@ -42,7 +42,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			work := env.WorkDir
 			env.Defer(func() { killAll(env.T(), work) })
-			for _, name := range []string{"SERVER_PORT", "HTTP_PORT"} {
+			for _, name := range []string{"SERVER_PORT", "HTTP_PORT", "HTTPS_PORT"} {
 				port, err := freePort()
 				if err != nil {
 					return err

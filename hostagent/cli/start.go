@@ -37,6 +37,15 @@ Each store keeps a partition of its own: default on the first, then p2, p3 … A
 failed over to a directory which is not in use any more is drained from there first, if
 prev_path names it; stores need not be named.
 
+With --certs-dir, which has ca.crt, node.crt and node.key (holdfast cert), servers prove
+themselves to each other and the HTTP API is at --https-addr too, for clients with a
+certificate. Then --listen-addr and --https-addr may be addresses that others reach;
+plain HTTP stays on loopback. Certificates that are replaced are taken over on SIGHUP, or
+within 10 s.
+
+  $ holdfast start --store=path=/data/1 --certs-dir=certs --listen-addr=10.0.0.1:8300 \
+      --join=a=10.0.0.1:8300,b=10.0.0.2:8300,c=10.0.0.3:8300
+
 Environment: HOLDFAST_WAL_FAILOVER is --wal-failover where that is not given.
 
 ` + logsHelp,
@@ -47,14 +56,15 @@ Environment: HOLDFAST_WAL_FAILOVER is --wal-failover where that is not given.
 		flags.Var(&s.join, "join", "the `servers`, host:port with commas; may be repeated")
 		flags.StringVar(&s.listen, "listen-addr", "", "`address` of the server RPC (default 127.0.0.1:8300)")
 		flags.StringVar(&s.advertise, "advertise-addr", "", "`address` by which the other servers reach it (default --listen-addr)")
-		flags.StringVar(&s.http, "http-addr", "", "`address` of the HTTP API (default port 8500 on the address of --listen-addr)")
+		flags.StringVar(&s.http, "http-addr", "", "`address` of the plain HTTP API (default port 8500 on the address of --listen-addr)")
+		flags.StringVar(&s.https, "https-addr", "", "`address` of the HTTP API over TLS (default port 8501 on the address of --listen-addr)")
 		flags.StringVar(&s.cluster, "cluster-name", "", "`name` of the cluster (default holdfast)")
 		flags.StringVar(&s.level, "log-level", "", "`level` of the log: trace, debug, info, warn or error")
 		flags.StringVar(&s.cache, "cache", "", "accepted and without meaning: all keys are in memory anyway")
 		flags.StringVar(&s.locality, "locality", "", "accepted and without effect yet")
-		flags.StringVar(&s.certs, "certs-dir", "", "not built yet")
+		flags.StringVar(&s.certs, "certs-dir", "", "`directory` of certificates; without one there is no TLS")
 		flags.StringVar(&s.logs, "log-config-file", "", "logs.yaml, a `file`")
-		flags.BoolVar(&s.insecure, "insecure", false, "accepted: there is no TLS yet, and an engine listens on loopback only")
+		flags.BoolVar(&s.insecure, "insecure", false, "accepted: without --certs-dir there is no TLS, and an engine listens on loopback only")
 		return func(ctx context.Context, args []string) error {
 			if err := noArgs(args); err != nil {
 				return err
@@ -70,7 +80,7 @@ Environment: HOLDFAST_WAL_FAILOVER is --wal-failover where that is not given.
 type start struct {
 	env                                          *Env
 	stores, join                                 words
-	failover, listen, advertise, http            string
+	failover, listen, advertise, http, https     string
 	cluster, level, cache, locality, certs, logs string
 	insecure                                     bool
 }
@@ -80,7 +90,7 @@ func (s *start) load() (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := f.Config()
+	c, err := complete(f)
 	if err != nil {
 		return nil, err
 	}
@@ -98,12 +108,8 @@ func (s *start) load() (*config.Config, error) {
 
 // file turns the flags into the keys of a configuration.
 func (s *start) file() (*config.File, error) {
-	for _, f := range []struct{ name, value, why string }{
-		{"certs-dir", s.certs, "TLS"},
-	} {
-		if f.value != "" {
-			return nil, usage("--%s=%s: %s are not built yet; leave the flag out", f.name, f.value, f.why)
-		}
+	if s.insecure && s.certs != "" {
+		return nil, usage("--insecure and --certs-dir=%s contradict each other: leave one out", s.certs)
 	}
 	if len(s.stores) == 0 {
 		return nil, usage("--store is needed: --store=path=/data/1")
@@ -139,6 +145,14 @@ func (s *start) file() (*config.File, error) {
 	}
 	if f.Addresses.HTTP, f.Ports.HTTP, err = hostPort("http-addr", s.http); err != nil {
 		return nil, err
+	}
+	if f.Addresses.HTTPS, f.Ports.HTTPS, err = hostPort("https-addr", s.https); err != nil {
+		return nil, err
+	}
+	if s.certs != "" {
+		if f.CertsDir, err = filepath.Abs(s.certs); err != nil {
+			return nil, err
+		}
 	}
 	host, port, err := hostPort("advertise-addr", s.advertise)
 	if err != nil {

@@ -6,6 +6,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"io"
@@ -42,7 +43,11 @@ command fails only where none answers.
 			if err := noArgs(args); err != nil {
 				return err
 			}
-			nodes := lookAround(ctx, t.list())
+			secure, err := t.certs.config()
+			if err != nil {
+				return err
+			}
+			nodes := lookAround(ctx, t.list(), secure)
 			up := slices.ContainsFunc(nodes, func(n nodeStatus) bool { return n.Error == "" })
 			if !up {
 				return fmt.Errorf("%w: %s", api.ErrNotReached, firstError(nodes))
@@ -87,12 +92,12 @@ func firstError(nodes []nodeStatus) string {
 
 // lookAround asks the given nodes, and then the others that their raft
 // configurations name.
-func lookAround(ctx context.Context, addresses []string) []nodeStatus {
+func lookAround(ctx context.Context, addresses []string, secure *tls.Config) []nodeStatus {
 	var given []nodeStatus
 	for _, a := range addresses {
 		given = append(given, nodeStatus{Address: a})
 	}
-	nodes, peers := askAll(ctx, given)
+	nodes, peers := askAll(ctx, given, secure)
 	var more []nodeStatus
 	for _, p := range peers {
 		known := func(n nodeStatus) bool {
@@ -104,7 +109,7 @@ func lookAround(ctx context.Context, addresses []string) []nodeStatus {
 			more = append(more, p)
 		}
 	}
-	others, _ := askAll(ctx, more)
+	others, _ := askAll(ctx, more, secure)
 	nodes = append(nodes, others...)
 	slices.SortFunc(nodes, func(a, b nodeStatus) int { // of one node, what answered first
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.cluster, b.cluster), cmp.Compare(a.Error, b.Error), cmp.Compare(a.Address, b.Address))
@@ -114,21 +119,21 @@ func lookAround(ctx context.Context, addresses []string) []nodeStatus {
 
 // askAll asks the nodes at once and returns what they say, and the servers
 // that they know with the address that their HTTP API is expected at.
-func askAll(ctx context.Context, nodes []nodeStatus) (answers, peers []nodeStatus) {
+func askAll(ctx context.Context, nodes []nodeStatus, secure *tls.Config) (answers, peers []nodeStatus) {
 	answers = slices.Clone(nodes)
 	found := make([][]nodeStatus, len(nodes))
 	var wg sync.WaitGroup
 	for i := range answers {
-		wg.Go(func() { found[i] = ask(ctx, &answers[i]) })
+		wg.Go(func() { found[i] = ask(ctx, &answers[i], secure) })
 	}
 	wg.Wait()
 	return answers, slices.Concat(found...)
 }
 
-func ask(ctx context.Context, n *nodeStatus) (peers []nodeStatus) {
+func ask(ctx context.Context, n *nodeStatus, secure *tls.Config) (peers []nodeStatus) {
 	ctx, cancel := context.WithTimeout(ctx, nodeBound)
 	defer cancel()
-	c, err := api.New(api.Config{Addresses: []string{n.Address}})
+	c, err := api.New(api.Config{Addresses: []string{n.Address}, TLS: secure})
 	if err != nil {
 		n.fail(err)
 		return nil
