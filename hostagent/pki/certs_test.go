@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
 	"os"
@@ -105,6 +106,12 @@ func TestHandshakes(t *testing.T) {
 	issue(t, ca, Identity{ours, Node, "b"}, otherNode.Node())
 	b := open(t, otherNode.Node(), Options{})
 
+	twofold := nodeDir(t, ca)
+	key := newKey(t)
+	check(t, WriteKey(twofold.Node().Key, key))
+	check(t, WriteCerts(twofold.Node().Cert, must[*x509.Certificate](t)(
+		ca.Sign(key.Public(), Identity{ours, Node, "b"}, []string{Identity{ours, Node, "a"}.DNSName()}, now, time.Hour))))
+
 	for _, tc := range []struct {
 		name           string
 		server, client *tls.Config
@@ -113,6 +120,7 @@ func TestHandshakes(t *testing.T) {
 		{"a node to a node", a.Server(), b.Dial("a"), ""},
 		{"a node to itself", a.Server(), a.Dial("a"), ""},
 		{"to the wrong node", b.Server(), a.Dial("a"), "not a." + ours},
+		{"to the wrong node that has the right name too", open(t, twofold.Node(), Options{}).Server(), a.Dial("a"), `it is node "b", "a" was looked for`},
 		{"a client to the servers' port", a.Server(), as(ca, Identity{ours, Client, "root"}), "and no node"},
 		{"without a certificate", a.Server(), nobody, "didn't provide a certificate"},
 		{"of another CA", a.Server(), as(strange, Identity{ours, Node, "b"}), "unknown authority"},

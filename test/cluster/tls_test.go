@@ -152,7 +152,10 @@ func TestTLSRotation(t *testing.T) {
 			}
 		})
 	}
+	finish := func() { stop.Store(true); wg.Wait() }
+	defer finish()
 	settle := func(step string) {
+		t.Helper()
 		from := writes.Load()
 		for leader, names := c.Leader("default"), c.Names(); len(names) > 0; names = names[1:] {
 			if names[0] != leader {
@@ -163,14 +166,14 @@ func TestTLSRotation(t *testing.T) {
 		for end := time.Now().Add(20 * time.Second); writes.Load() < from+20 && time.Now().Before(end) && !t.Failed(); time.Sleep(time.Millisecond) {
 		}
 		if writes.Load() < from+20 {
-			t.Errorf("%s: writes stopped", step)
+			t.Fatalf("%s: writes stopped", step)
 		}
 	}
 	each := func(step string, do func(name string, role pki.Role)) {
 		for _, name := range c.Names() {
 			do(name, pki.Node)
 			if err := certs[name].Reload(); err != nil {
-				t.Errorf("%s: %s: %v", step, name, err)
+				t.Fatalf("%s: %s: %v", step, name, err)
 			}
 			settle(step + " at " + name)
 		}
@@ -184,9 +187,7 @@ func TestTLSRotation(t *testing.T) {
 	each("both", func(name string, _ pki.Role) { a.trust(name, fresh, old) })
 	each("certificates", a.issue)
 	each("the new one", func(name string, _ pki.Role) { a.trust(name, fresh) })
-	stop.Store(true)
-	wg.Wait()
-
+	finish()
 	for _, name := range c.Names() {
 		if got := certs[name].Current(); len(got.CAs) != 1 || !got.CAs[0].Equal(fresh) {
 			t.Errorf("node %s trusts %d CAs", name, len(got.CAs))
