@@ -32,6 +32,8 @@ func TestImports(t *testing.T) {
 			"the console knows what the API says, and no raft"},
 		{"./hostagent/agentapi", []string{"github.com/hashicorp", "golang.org"},
 			"the agent's client links the standard library and engine/api only"},
+		{"./hostagent/pki", []string{"github.com/hashicorp/raft", module + "/engine/node", "github.com/hashicorp/terraform-plugin", module + "/internal"},
+			"certificates are made where no engine is"},
 		{"./engine/node", []string{module + "/hostagent", module + "/internal"},
 			"imports point downward"},
 		{"./internal/platform/...", []string{"github.com/hashicorp/terraform-plugin", module + "/engine/node"},

@@ -10,5 +10,7 @@
 //
 // [Client] reaches a cluster through any of its nodes. It never repeats a
 // write that was sent; see [ErrOutcomeUnknown]. It follows no leader itself:
-// nodes forward to theirs.
+// nodes forward to theirs. Over TLS it shows the certificate of Config.TLS, and
+// a node that refuses it counts as one that was not reached: nothing was sent
+// that the node has served.
 package api

@@ -33,6 +33,11 @@ type Security interface {
 // errImpostor is a caller that is not the node it says.
 var errImpostor = errors.New("the caller is refused")
 
+// What it costs, in one process with three nodes and the clients, two cores
+// (BenchmarkPutTLS in test/cluster): 98 → 104 µs of CPU per write with 64
+// clients, 469 → 477 with one; a handshake, both ends of it, 1.4 ms on a busy
+// machine (BenchmarkHandshake in hostagent/pki). Peers keep their connections.
+
 // proven is a connection whose other end has proved which node it is, once
 // something was read from it.
 type proven interface{ Node() (string, error) }

@@ -9,5 +9,6 @@
 // error says what failed, why, and what to do next.
 //
 // Flags are of the standard flag package: -name and --name are the same, and
-// they stand before other arguments.
+// they stand before other arguments. Those of holdfast cert may follow, as
+// CockroachDB's do.
 package cli

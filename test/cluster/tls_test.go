@@ -13,7 +13,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -240,6 +242,34 @@ func TestTLSImpostor(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
+}
+
+// TestTLSMetrics: when certificates end is among the metrics.
+func TestTLSMetrics(t *testing.T) {
+	c, _, certs := secureCluster(t)
+	want := certs["a"].Current().Leaf.NotAfter.Unix()
+	Eventually(t, "the gauges", func() error {
+		resp, err := http.Get("http://" + c.Node("a").HTTPAddr() + "/v1/agent/metrics?format=prometheus")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = resp.Body.Close() }() // read only
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return err
+		}
+		var got float64
+		for line := range strings.Lines(string(b)) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+			if strings.HasSuffix(name, "security_certificate_expiration_node") {
+				got, _ = strconv.ParseFloat(value, 64)
+			}
+		}
+		if d := int64(got) - want; d < -60 || d > 60 { // all nodes of this process share the gauge
+			return fmt.Errorf("the gauge is %v, wanted %d", got, want)
+		}
+		return nil
+	})
 }
 
 // TestTLSClients: who gets an answer of the HTTP API over TLS, and that a
