@@ -113,15 +113,15 @@ func runEngine(ctx context.Context, env *Env, load func() (*config.Config, error
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
+	certs, err := openCerts(c, log)
+	if err != nil {
+		return err
+	}
 	if err := identify(c, log); err != nil {
 		return cannotStart(err)
 	}
 	cfg := nodeConfig(c, env.Version, log)
 	if cfg.MaxSyncDefault, err = maxSyncDefault(env); err != nil {
-		return err
-	}
-	certs, err := openCerts(c, log)
-	if err != nil {
 		return err
 	}
 	if certs != nil {
