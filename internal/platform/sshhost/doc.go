@@ -1,0 +1,37 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package sshhost reaches a machine over SSH: it runs commands there, becomes
+// root, installs files, asks for facts, and connects to addresses and unix sockets
+// as seen from the machine. A later platform for machines that somebody already
+// has is built on it.
+//
+// It is the communicator only. No platform uses it yet, nothing of it is in the
+// provider's schema, and no cluster can be made with it.
+//
+// A Host holds one connection, made when it is first needed and again when it broke.
+// What is idempotent is then done again; what is not ends with ErrConnectionLost, as
+// nobody knows whether it was done.
+//
+// On this machine: a known_hosts file, one line more where first contact was
+// to be recorded (0600, synced), and nothing else.
+// On the other one, beside an uploaded file NAME:
+//
+//	NAME.previous                       what NAME was before
+//	.NAME.<hash>.<attempt>.part         an upload that was cut; the next one goes on from it
+//	.NAME.<attempt>.previous            for an instant, on its way to NAME.previous
+//
+// Guarantees. A key is never sent to, and no command run on, a machine whose host key is not
+// the pinned one; such a machine is not tried twice. NAME is at every instant the whole
+// old or the whole new file, also when the connection or the machine goes away, and two
+// uploads at once end with one of them. A secret is in no argument list, and in
+// no error. A peer that vanished without a word is noticed within Keepalive.Dead.
+//
+// What it demands of the machine: an OpenSSH server, a POSIX shell as /bin/sh and
+// coreutils. SFTP is not used: an install as root needs the shell anyhow (sudo), and the
+// hash of what is already there, the sync of a single file and the free space are no
+// part of SFTP version 3.
+//
+// It allocates no terminal, answers no password prompt, knows no host certificates, and
+// copies no directories.
+package sshhost

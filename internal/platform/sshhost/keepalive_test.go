@@ -1,0 +1,63 @@
+// Copyright (c) The Holdfast Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package sshhost
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// The network swallows everything: no close, no reset. Seen to hang with the
+// keepalive's check of silence taken out.
+func TestSilentPeer(t *testing.T) {
+	s := startServer(t, serverOptions{})
+	r := startRelay(t, s.port)
+	cfg := through(r, s.config())
+	cfg.Keepalive = Keepalive{Interval: 20 * time.Millisecond, Dead: 300 * time.Millisecond}
+	h := newHost(t, cfg)
+	if err := h.Connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.silent.Store(true)
+	_, err := h.Run(within(t), Command{Args: []string{"true"}})
+	wantError(t, err, ErrConnectionLost)
+	wantError(t, err, ErrSilent)
+
+	r.silent.Store(false)
+	if got := output(t, h, "echo again"); got != "again" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// The last hop vanishes behind a jump host that answers.
+func TestSilentPeerBehindJump(t *testing.T) {
+	jump, machine := startServer(t, serverOptions{}), startServer(t, serverOptions{})
+	r := startRelay(t, machine.port)
+	cfg := through(r, machine.config())
+	cfg.Jump = []Endpoint{jump.endpoint()}
+	cfg.Keepalive = Keepalive{Interval: 20 * time.Millisecond, Dead: 300 * time.Millisecond}
+	h := newHost(t, cfg)
+	if err := h.Connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.silent.Store(true)
+	_, err := h.Run(within(t), Command{Args: []string{"true"}})
+	wantError(t, err, ErrSilent)
+}
+
+// A machine that is only quiet is not given up: the command runs for many times Dead.
+func TestQuietPeer(t *testing.T) {
+	s := startServer(t, serverOptions{})
+	cfg := s.config()
+	cfg.Keepalive = Keepalive{Interval: 50 * time.Millisecond, Dead: time.Second}
+	h := newHost(t, cfg)
+	mark := filepath.Join(t.TempDir(), "mark")
+	if _, err := h.Run(within(t), Command{Args: []string{"sh", "-c", "sleep 3; : > " + mark}}); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.accepted.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
