@@ -2,7 +2,9 @@
 # Installs the Debian packages that real disks need, where their commands are
 # missing. Without root nothing is needed: the local platform uses directories.
 # With "browser", only Chromium, 330 MB, in which tests look at the console;
-# without it they are skipped. With "vm", only what builds and runs test
+# without it they are skipped. With "tests", what tests speak to that no user
+# needs: OpenSSH's server, which its package also starts on a machine with
+# systemd, and systemd's own tools. With "vm", only what builds and runs test
 # machines, 90 MB.
 set -eu
 [ "$(id -u)" = 0 ] || exit 0
@@ -12,6 +14,9 @@ missing=()
 need() { command -v "$1" >/dev/null || missing+=("$2"); }
 if [ "${1:-}" = browser ]; then
   need chromium chromium
+elif [ "${1:-}" = tests ]; then
+  need sshd openssh-server
+  need systemd-analyze systemd # to verify units; nothing is started
 elif [ "${1:-}" = vm ]; then
   need qemu-system-x86_64 qemu-system-x86
   need qemu-img qemu-utils
@@ -25,7 +30,6 @@ else
   need lsblk util-linux
   need mount mount
   need ip iproute2
-  need systemd-analyze systemd # tests have it verify the units; nothing is started
 fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 
