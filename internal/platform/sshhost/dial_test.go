@@ -29,7 +29,7 @@ func serveAgent(t *testing.T, keys ...testKey) string {
 			t.Fatal(err)
 		}
 	}
-	dir, err := os.MkdirTemp("", "agent") // t.TempDir may be too long for a socket
+	dir, err := os.MkdirTemp("", "agent") //nolint:usetesting // t.TempDir may be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

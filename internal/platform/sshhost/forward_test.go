@@ -17,7 +17,7 @@ import (
 // serveHTTP is what an agent would be: HTTP on a unix socket.
 func serveHTTP(t *testing.T) (socket string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sock") // t.TempDir may be too long for a socket
+	dir, err := os.MkdirTemp("", "sock") //nolint:usetesting // t.TempDir may be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,9 +53,6 @@ func (r *redactor) with(secrets []string) *redactor {
 	return &redactor{words: append(slices.Clone(r.words), more.words...), longest: max(r.longest, more.longest)}
 }
 
-// clean removes the secrets from s.
-func (r *redactor) clean(s string) string { return r.cleanTail(s, false) }
-
 // cleanTail removes the secrets from the end of an output. Where its beginning was cut, the
 // first bytes may be the rest of a secret that nobody can recognise: as many are dropped as
 // the longest secret could have left.

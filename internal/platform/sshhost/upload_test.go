@@ -36,7 +36,7 @@ func file(path, content string, changes ...func(*File)) File {
 // upload waits for the disk several times.
 func directory(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "sshhost")
+	dir, err := os.MkdirTemp("/dev/shm", "sshhost") //nolint:usetesting // t.TempDir is on a disk
 	if err != nil {
 		return t.TempDir()
 	}
