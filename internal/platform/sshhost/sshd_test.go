@@ -280,7 +280,7 @@ type relay struct {
 	port     int
 	listener net.Listener
 	wg       sync.WaitGroup
-	// budget is how many bytes of clients go through before everything is cut; below 0: no end.
+	// budget is after how many bytes from the client the next connection is cut; below 0: never.
 	budget atomic.Int64
 	// silent swallows everything and closes nothing.
 	silent atomic.Bool
@@ -318,8 +318,9 @@ func startRelayOn(t *testing.T, port, target int) *relay {
 			r.mu.Lock()
 			r.mu.conns = append(r.mu.conns, client, machine)
 			r.mu.Unlock()
-			r.wg.Go(func() { r.pump(machine, client, true) })
-			r.wg.Go(func() { r.pump(client, machine, false) })
+			budget := r.budget.Swap(-1)
+			r.wg.Go(func() { r.pump(machine, client, true, budget) })
+			r.wg.Go(func() { r.pump(client, machine, false, -1) })
 		}
 	})
 	t.Cleanup(func() {
@@ -339,7 +340,7 @@ func (r *relay) cut() {
 	r.mu.conns = nil
 }
 
-func (r *relay) pump(to, from net.Conn, counted bool) {
+func (r *relay) pump(to, from net.Conn, counted bool, budget int64) {
 	defer func() { _ = to.Close(); _ = from.Close() }()
 	buf := make([]byte, 32<<10)
 	for {
@@ -352,14 +353,12 @@ func (r *relay) pump(to, from net.Conn, counted bool) {
 		}
 		if counted {
 			r.up.Add(int64(n))
-			if left := r.budget.Load(); left >= 0 {
-				if int64(n) >= left {
-					_, _ = to.Write(buf[:left])
-					r.budget.Store(-1) // the next connection is a good one
-					r.cut()
+			if budget >= 0 {
+				if int64(n) >= budget {
+					_, _ = to.Write(buf[:budget])
 					return
 				}
-				r.budget.Store(left - int64(n))
+				budget -= int64(n)
 			}
 		}
 		if n > 0 {
