@@ -5,6 +5,7 @@ package sshhost
 
 import (
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 )
@@ -31,20 +32,34 @@ func TestSilentPeer(t *testing.T) {
 	}
 }
 
-// The machine vanishes behind a jump host that is well and says so. Seen to hang with
+// The machine vanishes behind a jump host that talks on. Seen to hang with
 // the silence of the connection to the jump host looked at.
 func TestSilentPeerBehindJump(t *testing.T) {
-	jump, machine := startServer(t, serverOptions{lines: []string{"ClientAliveInterval 1"}}), startServer(t, serverOptions{})
+	jump, machine := startServer(t, serverOptions{}), startServer(t, serverOptions{})
 	r := startRelay(t, machine.port)
 	cfg := through(r, machine.config())
 	cfg.Jump = []Endpoint{jump.endpoint()}
-	cfg.Keepalive = Keepalive{Interval: 20 * time.Millisecond, Dead: 2 * time.Second}
+	cfg.Keepalive = Keepalive{Interval: 20 * time.Millisecond, Dead: 300 * time.Millisecond}
 	h := newHost(t, cfg)
 	if err := h.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	r.silent.Store(true)
+	stop := make(chan struct{}) // closed below
+	var talk sync.WaitGroup
+	talk.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+				_, _, _ = h.mu.conn.chain[0].SendRequest("keepalive@openssh.com", true, nil)
+			}
+		}
+	})
 	_, err := h.Run(within(t), Command{Args: []string{"true"}})
+	close(stop)
+	talk.Wait()
 	wantError(t, err, ErrSilent)
 }
 
