@@ -27,11 +27,17 @@
 // uploads at once end with one of them. A secret is in no argument list, and in
 // no error. A peer that vanished without a word is noticed within Keepalive.Dead.
 //
-// What it demands of the machine: an OpenSSH server, a POSIX shell as /bin/sh and
-// coreutils. SFTP is not used: an install as root needs the shell anyhow (sudo), and the
+// What it demands of the machine: an OpenSSH server, a user whose login shell takes POSIX
+// quoting (sh, bash, dash, ksh, zsh), a POSIX shell as /bin/sh and GNU coreutils. SFTP is not used: an install as root needs the shell anyhow (sudo), and the
 // hash of what is already there, the sync of a single file and the free space are no
 // part of SFTP version 3.
 //
-// It allocates no terminal, answers no password prompt, knows no host certificates, and
+// A unix socket is forwarded by sshd (direct-streamlocal@openssh.com), with the user's rights.
+// Where these do not suffice, Config.Bridge names a program of the machine that
+// is run as root and joins its standard input and output to the socket: socat, or a
+// command of the holdfast binary, which has none yet.
+//
+// It cannot end a command that runs as root on the machine, as sshd signals none of
+// those: Command.Timeout has the machine do that. It allocates no terminal, answers no password prompt, knows no host certificates, and
 // copies no directories.
 package sshhost
