@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 )
 
@@ -40,7 +41,7 @@ func New(cfg Config) (*Host, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	secrets := append([]string{}, cfg.Secrets...)
+	secrets := append([]string{os.Getenv(EnvironmentKey)}, cfg.Secrets...)
 	for _, e := range append([]Endpoint{cfg.Endpoint}, cfg.Jump...) {
 		secrets = append(secrets, e.Key.Passphrase, string(e.Key.PEM))
 	}
