@@ -57,7 +57,7 @@ func openFence(fsys vfs.FS, dir string, sum uint32, may bool) (*fenceFile, fence
 	f, err := fsys.OpenReadWrite(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !may {
-			return nil, fence{}, fmt.Errorf("%w: the fence %s is gone, and a side is armed. Restore the file, or wipe this store and let the server join as a new one", ErrDamaged, path)
+			return nil, fence{}, fmt.Errorf("%w: the fence %s is gone, and a side is armed. Restore the file; without it votes may be lost, so remove the server from its cluster before you wipe this store and let it join as a new one", ErrDamaged, path)
 		}
 		return createFence(fsys, path, sum)
 	}

@@ -488,6 +488,24 @@ func TestTurnedOffWhileIdle(t *testing.T) {
 	})
 }
 
+// TestArmedStart: a start whose side is armed already waits for nothing but the replay.
+// It waited for armPatience, since nobody said that the side was armed.
+func TestArmedStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		defer r.close()
+		r.primary.hang(false)
+		r.append(1, 1, "a")
+		r.kill()
+		start := time.Now()
+		r.open()
+		if took := time.Since(start); took >= armPatience/2 {
+			t.Errorf("it took %v", took)
+		}
+		r.wantLog("1:a")
+	})
+}
+
 func TestPrimaryErrorsReopen(t *testing.T) {
 	r := newRig(t)
 	r.append(1, 1, "a")

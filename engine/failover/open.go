@@ -212,7 +212,8 @@ func (o *opening) openJournal(dir string, id Identity) (*journal, []run, error) 
 	}
 	if found < initialFiles {
 		return nil, nil, fmt.Errorf("%w: it has %d of at least %d files of the log %s. "+
-			"Mount the side disk and start again; if it is lost, wipe this store and let the server join as a new one, since votes may be lost",
+			"Mount the side disk and start again. If it is lost, votes may be lost with it: this server may not vote with this log any more. "+
+			"Remove it from its cluster first, and only then wipe this store and let the server join as a new one",
 			ErrSideMissing, found, initialFiles, o.cfg.Dir)
 	}
 	j, runs, err := lockJournal(o.cfg.FS, dir, id, &o.cfg)
@@ -258,7 +259,7 @@ func (o *opening) replay(l *Log, journals []armedJournal, sum uint32, fenced fen
 	}
 	records, err := chain(runs, sum, fenced)
 	if err != nil {
-		return fmt.Errorf("the journals of the log %s: %w. Restore the side disk, or wipe this store and let the server join as a new one", o.cfg.Dir, err)
+		return fmt.Errorf("the journals of the log %s: %w. Restore the side disk; without it votes may be lost, so remove the server from its cluster before you wipe this store and let it join as a new one", o.cfg.Dir, err)
 	}
 	o.doing("replaying %d operations onto %s", len(records), o.cfg.Dir)
 	at := fenced
@@ -321,6 +322,7 @@ func (o *opening) keep(l *Log, journals []armedJournal) error {
 	for _, j := range journals {
 		if l.side != nil && j.side == l.side.Dir() {
 			l.mu.side = armament{journal: j.journal, armed: true, want: true}
+			l.settle.Do(func() { close(l.settled) }) // there is nothing to wait for
 			rec.Armed = append(rec.Armed, j.side)
 		}
 	}

@@ -52,7 +52,7 @@ func TestStart(t *testing.T) {
 		},
 		"the armed side is missing": {
 			over: true, wrong: func(t *testing.T, m *machine) { removeAll(t, m.mem, journalDir) },
-			err: ErrSideMissing, says: []string{journalDir, dataDir, "Mount the side disk", "wipe this store", "votes may be lost"},
+			err: ErrSideMissing, says: []string{journalDir, dataDir, "Mount the side disk", "Remove it from its cluster first", "votes may be lost"},
 		},
 		"a side is missing that is not needed": {
 			wrong: func(t *testing.T, m *machine) { removeAll(t, m.mem, journalDir) },
