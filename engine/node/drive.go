@@ -45,7 +45,29 @@ func (n *Node) Apply(ctx context.Context, partition string, cmd kv.Command) (kv.
 		return kv.Result{}, fmt.Errorf("%w: %s", httpapi.ErrOutcomeUnknown, r.result.Message)
 	}
 	p.stats.applied(time.Since(begun))
+	if cmd.Op == kv.OpSettings {
+		p.catchUpTo(ctx, r.result.Index)
+	}
 	return r.result, nil
+}
+
+// settingsTime is how long a change of the settings waits for this node.
+const settingsTime = 2 * time.Second
+
+// catchUpTo waits until this node has applied what the leader has, so that
+// whoever changed a setting here finds it here. It is done either way.
+func (p *partition) catchUpTo(ctx context.Context, index uint64) {
+	ctx, cancel := context.WithTimeout(ctx, settingsTime)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for p.machine.Index() < index {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Read implements httpapi.Backend.

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"text/tabwriter"
+	"time"
 )
 
 const settingsHelp = `Read and change the settings of a cluster. They are replicated and take effect at
@@ -89,6 +90,16 @@ Terraform's settings map names belongs to Terraform: its next plan shows the dif
 	},
 }
 
+// failoverOff says so where the settings turn failover off.
+func failoverOff(settings map[string]string) string {
+	threshold, terr := time.ParseDuration(settings["storage.wal_failover.unhealthy_op_threshold"])
+	maxSync, merr := time.ParseDuration(settings["storage.max_sync_duration"])
+	if terr != nil || merr != nil || threshold <= maxSync {
+		return "" // what does not parse was set by another version, which knows what it means
+	}
+	return fmt.Sprintf("Note: the threshold (%v) is above storage.max_sync_duration (%v): no log fails over while that is so.", threshold, maxSync)
+}
+
 func settingsSet(ctx context.Context, t *target, args []string, reset bool) error {
 	change := map[string]*string{}
 	switch {
@@ -108,6 +119,13 @@ func settingsSet(ctx context.Context, t *target, args []string, reset bool) erro
 		return err
 	}
 	fmt.Fprintf(t.env.Stdout, "Success! Setting changed: %s\n", args[0])
+	now, err := c.Settings(ctx)
+	if err != nil {
+		return fmt.Errorf("the setting was changed; reading it back: %w", err)
+	}
+	if why := failoverOff(now.Settings); why != "" {
+		fmt.Fprintln(t.env.Stderr, why)
+	}
 	return nil
 }
 

@@ -229,3 +229,20 @@ func TestSharedEntry(t *testing.T) {
 	}
 	t.Logf("%d puts in %d entries", clients, entries)
 }
+
+// Whoever changes a setting through a node finds it there. Seen to fail, through a
+// follower, without the wait.
+func TestSettingsAreThere(t *testing.T) {
+	c := New(t, Options{})
+	through := c.Follower("default")
+	for i := range 20 {
+		value := fmt.Sprintf("%ds", 30+i)
+		res, err := c.Node(through).Apply(t.Context(), "default", kv.Command{Op: kv.OpSettings, Settings: map[string]*string{kv.SettingMaxSyncDuration: &value}})
+		if err != nil || res.Code != kv.CodeOK {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		if got := c.Node(through).Settings().Settings[kv.SettingMaxSyncDuration]; got != value {
+			t.Fatalf("%s, after it was set to %s", got, value)
+		}
+	}
+}
