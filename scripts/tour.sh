@@ -19,3 +19,4 @@ echo "\$ holdfast kv get -http-addr $last hello"
 "$holdfast" kv get -http-addr "$last" hello
 echo
 echo "The cluster is running; its console is at $first/ui. Try: curl $first/v1/kv/hello?raw    make plan    make stop"
+echo "For the command line: export HOLDFAST_HTTP_ADDR=$first"

@@ -53,7 +53,7 @@ func Detect(dir string) (b Backend, found bool, err error) {
 			return "", false, err
 		}
 		if segment != "" {
-			return "", false, fmt.Errorf("%w: %s has log segments (%s) but no %s; restore the file, or, if the cluster is healthy without this node, move %s away and let the node rejoin under a new identity",
+			return "", false, fmt.Errorf("%w: %s has log segments (%s) but no %s; restore the file. This server's vote is in %s: do not move it away while the server is a voter",
 				ErrIncomplete, walDir, segment, walstore.MetaFileName, dir)
 		}
 	}

@@ -84,7 +84,7 @@ func scanTail(r io.ReaderAt, size int64) (tailScan, error) {
 					badAt = start
 				}
 			case badAt >= 0:
-				return sound, fmt.Errorf("%w: the batch committed at offset %d fails its checksum and is not the last one; wipe this store and let the node rejoin, or restore the file",
+				return sound, fmt.Errorf("%w: the batch committed at offset %d fails its checksum and is not the last one; restore the file; this server's vote is in the log, so it may not start with an empty one while it is a voter",
 					types.ErrCorrupt, badAt)
 			default:
 				sound = cur
