@@ -41,7 +41,8 @@ type Config struct {
 	Bridge func(socket string) []string
 	// Secrets are removed from everything that goes into an error.
 	Secrets []string
-	// Progress, which may be nil, gets a line when the machine has to be waited for.
+	// Progress, which may be nil, gets a line when the machine has to be waited for,
+	// and when an upload begins. It may be called by several goroutines at once.
 	Progress func(string)
 }
 
