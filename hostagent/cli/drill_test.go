@@ -26,16 +26,20 @@ import (
 // TestDrillScripts runs drills on real clusters: agents and engines below a
 // directory that looks like the local platform's, on loop devices.
 func TestDrillScripts(t *testing.T) {
+	sweepKilled(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/drill",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			work := env.WorkDir
+			held, err := hold(work)
+			if err != nil {
+				return err
+			}
 			env.Defer(func() {
-				thawBelow(work) // what hangs there cannot be killed
-				killAll(env.T(), work)
-				unmountBelow(env.T(), work)
+				clearBelow(env.T(), work)
+				_ = held.Close()
 			})
 			for _, name := range []string{"SERVER_PORT", "HTTP_PORT"} {
 				port, err := freePort()
@@ -64,6 +68,56 @@ func TestDrillScripts(t *testing.T) {
 			"killthawer": killThawer,
 		},
 	})
+}
+
+// inUse is locked in a script's directory for as long as its test lives.
+const inUse = "in-use"
+
+func hold(work string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(work, inUse), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close() // the error to tell is the lock's
+		return nil, err
+	}
+	return f, nil
+}
+
+// sweepKilled clears what a test that was killed has left: engines, agents and
+// mounts, which outlive it.
+func sweepKilled(t *testing.T) {
+	t.Helper()
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), "go-test-script*", "script-*", inUse))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range left {
+		work := filepath.Dir(path)
+		held, err := hold(work)
+		if err != nil {
+			continue // its test lives
+		}
+		clearBelow(sweeper{t}, work)
+		_ = held.Close()
+		if err := os.RemoveAll(filepath.Dir(work)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// sweeper is a test as the helpers of a script want one; they use Fatal only.
+type sweeper struct{ *testing.T }
+
+func (s sweeper) Run(string, func(testscript.T)) {}
+func (s sweeper) Verbose() bool                  { return testing.Verbose() }
+
+// clearBelow ends what runs in a script's directory, and takes its disks away.
+func clearBelow(t testscript.T, work string) {
+	thawBelow(work) // what hangs there cannot be killed
+	killAll(t, work)
+	unmountBelow(t, work)
 }
 
 func mountsBelow(dir string) (points []string) {
