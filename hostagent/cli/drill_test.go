@@ -29,6 +29,7 @@ func TestDrillScripts(t *testing.T) {
 	sweepKilled(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/drill",
+		WorkdirRoot:         t.TempDir(), // testscript's own stays behind, empty
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
@@ -89,7 +90,7 @@ func hold(work string) (*os.File, error) {
 // mounts, which outlive it.
 func sweepKilled(t *testing.T) {
 	t.Helper()
-	left, err := filepath.Glob(filepath.Join(os.TempDir(), "go-test-script*", "script-*", inUse))
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), t.Name()+"*", "*", "script-*", inUse))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,7 @@ func sweepKilled(t *testing.T) {
 		}
 		clearBelow(sweeper{t}, work)
 		_ = held.Close()
-		if err := os.RemoveAll(filepath.Dir(work)); err != nil {
+		if err := os.RemoveAll(filepath.Dir(filepath.Dir(work))); err != nil {
 			t.Error(err)
 		}
 	}
