@@ -5,6 +5,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -24,8 +25,13 @@ type Config struct {
 	// Addresses of nodes: "host:port", or a URL of http or https without a
 	// path. Any node serves any request; the first is tried first.
 	Addresses []string
-	// DialContext replaces the dialer. Not together with HTTPClient.
+	// DialContext replaces the dialer, and the environment's proxies with it. Not
+	// together with HTTPClient.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// Host, where set, is what every node is called by in the header Host, whatever its
+	// address: an address that only DialContext understands is not one that a node
+	// would answer to.
+	Host string
 	// TLS is for addresses of https; the system's authorities are trusted by
 	// default. Not together with HTTPClient.
 	TLS *tls.Config
@@ -43,6 +49,7 @@ type Config struct {
 type Client struct {
 	http  *http.Client
 	bases []url.URL
+	host  string        // for the header; empty is that of the address
 	first atomic.Uint32 // the address that last worked
 }
 
@@ -64,7 +71,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.HTTPClient != nil && (cfg.DialContext != nil || cfg.TLS != nil) {
 		return nil, errors.New("api: Config has HTTPClient and DialContext or TLS: set one of them")
 	}
-	c := &Client{http: cfg.HTTPClient}
+	c := &Client{http: cfg.HTTPClient, host: cfg.Host}
 	for _, a := range cfg.Addresses {
 		base, err := parseAddress(a)
 		if err != nil {
@@ -82,7 +89,10 @@ func New(cfg Config) (*Client, error) {
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 func transport(dial func(context.Context, string, string) (net.Conn, error), secure *tls.Config) *http.Transport {
-	if dial == nil {
+	proxy := http.ProxyFromEnvironment
+	if dial != nil {
+		proxy = nil
+	} else {
 		dial = (&net.Dialer{Timeout: connectTimeout, KeepAlive: 15 * time.Second}).DialContext
 	}
 	plain := func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -96,7 +106,7 @@ func transport(dial func(context.Context, string, string) (net.Conn, error), sec
 		DialContext:         plain,
 		DialTLSContext:      dialTLS(plain, secure),
 		TLSClientConfig:     secure, // through a proxy, which DialTLSContext is not asked for
-		Proxy:               http.ProxyFromEnvironment,
+		Proxy:               proxy,
 		MaxIdleConnsPerHost: idleConnsPerNode,
 		IdleConnTimeout:     idleConnTimeout,
 		TLSHandshakeTimeout: tlsHandshakeTimeout,
@@ -141,7 +151,7 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 		n := (int(first) + i) % len(c.bases)
 		u := c.bases[n]
 		u.Path, u.RawQuery = r.path, r.query.Encode()
-		req := (&http.Request{Method: r.method, URL: &u, Host: u.Host, Header: make(http.Header)}).WithContext(ctx)
+		req := (&http.Request{Method: r.method, URL: &u, Host: cmp.Or(c.host, u.Host), Header: make(http.Header)}).WithContext(ctx)
 		setBody(req, r.body)
 		resp, err := c.http.Do(req)
 		if err == nil {

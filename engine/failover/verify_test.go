@@ -48,6 +48,7 @@ func TestVerifiedThroughAFailover(t *testing.T) {
 				write(*entry(3, 1, "b"))
 				write(*entry(4, 1, "c"))
 				checkpoint(5, 1)
+				synctest.Wait() // the reader has the range before the next one comes
 				if err := v.DeleteRange(4, 5); err != nil {
 					t.Fatal(err)
 				}

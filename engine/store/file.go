@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
 )
 
 // LockName is the lock file's name in a store's directory.
@@ -31,7 +33,7 @@ func write(dir string, id Identity) error {
 	if err := os.Rename(tmp, filepath.Join(dir, FileName)); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return vfs.OS{}.SyncDir(dir)
 }
 
 func writeSynced(path string, data []byte) error {
@@ -44,14 +46,6 @@ func writeSynced(path string, data []byte) error {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // mkdirAll makes dir and the parents that are missing, and syncs the
@@ -69,7 +63,7 @@ func mkdirAll(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return syncDir(parent)
+	return vfs.OS{}.SyncDir(parent)
 }
 
 // Lock keeps a second engine out of a store. It ends with Close or with the

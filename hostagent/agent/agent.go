@@ -17,11 +17,14 @@ import (
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/logstore"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/store"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/blockdev"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/config"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/pki"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/status"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/supervise"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/units"
 )
 
 // Bounds of what an agent waits for.
@@ -32,6 +35,10 @@ const (
 	askBound    = 700 * time.Millisecond // asking the engine's API
 	startBound  = 10 * time.Second       // a start that was asked for, until the API answers
 	againAfter  = 5 * time.Second        // between convergences while there are problems
+	againMost   = 30 * time.Second       // on a whole machine, after some of them
+	renewAfter  = time.Hour              // between looks at how old the certificate is
+	turnBound   = 20 * time.Second       // for the turn of a request that changes the node
+	answerBound = 10 * time.Second       // of a convergence, before a request is answered without its end
 	closeBound  = 2 * time.Second        // requests under way at the agent's end
 	headerBound = 10 * time.Second
 )
@@ -42,7 +49,33 @@ type Options struct {
 	Socket  string // agent.sock in Dir where empty
 	Binary  string // what the engine is started from
 	Version string
+	// Systemd makes it the agent of a whole machine: it finds, formats and mounts disks,
+	// writes units, and its engine is one of them, under a user of its own. It is root.
+	Systemd bool
+	// LogFile is where a whole machine's agent writes its log, empty for the journal: it
+	// stays in the agent's unit, and is rotated.
+	LogFile string
 	Logger  hclog.Logger
+}
+
+// supervisor keeps the engine as it is wanted, and never two. Package supervise has one
+// for a process of the agent's own, and one for a unit of systemd.
+type supervisor interface {
+	// Run does it until ctx ends; the engine stays then.
+	Run(ctx context.Context)
+	State() supervise.State
+	// Until waits until ok says yes of the state.
+	Until(ctx context.Context, ok func(supervise.State) bool) error
+	// SetReady says whether everything that an engine needs is in place, Retry that what
+	// made one fail may be mended.
+	SetReady(ready bool)
+	Retry()
+	// Start, Stop and Restart are remembered. Stop comes back when the engine has ended.
+	Start() error
+	Stop(ctx context.Context) error
+	Restart() error
+	// Hangup makes a running engine read its configuration again.
+	Hangup() error
 }
 
 // Agent is the agent of one node. It implements agentapi.Backend.
@@ -50,21 +83,39 @@ type Agent struct {
 	opts    Options
 	log     hclog.Logger
 	started time.Time
-	sup     *supervise.Supervisor
+	sup     supervisor
 	dirs    *status.Dirs   // of the stores
 	side    *status.Dirs   // of the side disk, which is no store
-	disks   status.Bounded // making directories, by path
+	disks   status.Bounded // making directories, by path, and theDisks
 
-	// apply is held by whoever changes the node: one spec at a time. It is
-	// taken before mu.
-	apply sync.Mutex
-	mu    struct {
+	keyring *pki.Keyring // of the cluster's certificates
+	// turn holds a token, taken by whoever changes the node: one at a time, and before
+	// mu. It is never closed.
+	turn chan struct{}
+	// due tells the loop that mu.next is there; one waiting token is enough. Never closed.
+	due chan struct{}
+	mu  struct {
 		sync.Mutex
-		spec     *agentapi.Spec // never changed in place
-		stores   storesRecord
-		hash     string         // of the configuration in force
-		written  *agentapi.Spec // what engine.json says: the next engine starts with it
-		problems []agentapi.Problem
+		next, now *convergence   // that is asked for, that is under way
+		spec      *agentapi.Spec // never changed in place
+		stores    storesRecord
+		hash      string         // of the configuration in force
+		written   *agentapi.Spec // what engine.json says: the next engine starts with it
+		configs   configsRecord
+		unit      unitRecord // of the engine
+		ran       engineRun
+		problems  []agentapi.Problem
+		pki       *agentapi.PKI // as last seen, nil where there is none
+		steps     provisioning
+		rates     ratesState
+		// again: the last convergence left something that is worth trying again, and so did
+		// as many as left in a row. It ended then.
+		again bool
+		left  int
+		ended time.Time
+		// changed and reload: the spec is a new one, and a running engine has something
+		// to take over of it; the next convergence sees to both.
+		changed, reload bool
 	}
 }
 
@@ -81,7 +132,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, held.Close()) }()
-	a, err := open(opts)
+	a, err := open(ctx, opts)
 	if err != nil {
 		return err
 	}
@@ -100,20 +151,20 @@ func Run(ctx context.Context, opts Options) (err error) {
 		return err
 	}
 
-	// Shutdown: requests first, then the loops, which nothing asks any more.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	// Shutdown: requests first, then the loops, which nothing asks any more. They have a
+	// context of their own: a stop that is under way waits for one of them.
+	looping, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var loops sync.WaitGroup
 	defer loops.Wait()
-	loops.Go(func() { a.sup.Run(ctx) })
-	loops.Go(func() { a.keepConverging(ctx) })
+	defer cancel()
+	loops.Go(func() { a.sup.Run(looping) })
+	loops.Go(func() { a.keepConverging(looping) })
 	srv := &http.Server{Handler: agentapi.Handler(a), ReadHeaderTimeout: headerBound, ErrorLog: a.log.StandardLogger(nil)}
 	served := make(chan error, 1) // one result
 	loops.Go(func() { served <- srv.Serve(l) })
 	a.log.Info("agent is up", "dir", opts.Dir, "socket", opts.Socket, "version", opts.Version)
 	select {
 	case err := <-served:
-		cancel()
 		return fmt.Errorf("serve %s: %w", opts.Socket, err)
 	case <-ctx.Done():
 	}
@@ -127,39 +178,91 @@ func Run(ctx context.Context, opts Options) (err error) {
 }
 
 // open reads what an earlier agent left and adopts its engine.
-func open(opts Options) (*Agent, error) {
-	a := &Agent{opts: opts, log: opts.Logger, started: time.Now()}
+func open(ctx context.Context, opts Options) (*Agent, error) {
+	a := idle(opts)
+	if err := a.load(); err != nil {
+		return nil, err
+	}
+	err := a.supervise(ctx)
+	if err != nil {
+		return nil, &agentapi.Error{What: "the agent cannot take over the engine of an earlier one", Why: err.Error(),
+			Next: "Restore the file, or end the engine if one runs from " + opts.Dir + ", put the file aside and start the agent again."}
+	}
+	return a, nil
+}
+
+// idle is an agent that has read nothing and keeps no engine.
+func idle(opts Options) *Agent {
+	a := &Agent{opts: opts, log: opts.Logger, started: time.Now(), turn: make(chan struct{}, 1), due: make(chan struct{}, 1)}
+	a.turn <- struct{}{}
+	a.keyring = pki.NewKeyring(vfs.OS{}, pki.Dir(filepath.Join(opts.Dir, pkiDir)))
 	a.dirs = &status.Dirs{Contents: contents, Bound: lookBound}
 	a.side = &status.Dirs{Bound: lookBound}
+	return a
+}
+
+// load reads what an earlier agent left.
+func (a *Agent) load() error {
+	dir := a.opts.Dir
 	var rec specRecord
-	if _, err := readJSON(filepath.Join(opts.Dir, specFile), &rec, &rec.Format); err != nil {
-		return nil, err
+	if _, err := readJSON(filepath.Join(dir, specFile), &rec, &rec.Format); err != nil {
+		return err
 	}
-	if _, err := readJSON(filepath.Join(opts.Dir, storesFile), &a.mu.stores, &a.mu.stores.Format); err != nil {
-		return nil, err
+	if _, err := readJSON(filepath.Join(dir, storesFile), &a.mu.stores, &a.mu.stores.Format); err != nil {
+		return err
+	}
+	if _, err := readJSON(filepath.Join(dir, configsFile), &a.mu.configs, &a.mu.configs.Format); err != nil {
+		return err
+	}
+	if _, err := readJSON(filepath.Join(dir, unitFile), &a.mu.unit, &a.mu.unit.Format); err != nil {
+		return err
+	}
+	var rates ratesRecord
+	if found, err := readJSON(filepath.Join(dir, ratesFile), &rates, &rates.Format); err != nil {
+		a.log.Warn("the rates of the disks are measured again", "error", err) // nothing hangs on them
+	} else if found {
+		a.mu.rates.record = &rates
 	}
 	if rec.Spec != nil {
-		c, err := config.FromSpec(rec.Spec, a.mu.stores.ids()).Config()
+		at, err := a.place()
 		if err != nil {
-			return nil, &agentapi.Error{What: "the agent cannot use the spec that it kept", Why: fmt.Sprintf("%s: %v", filepath.Join(opts.Dir, specFile), err),
+			return err
+		}
+		c, err := config.FromSpec(rec.Spec, a.mu.stores.ids(), at.certs()).Config()
+		if err != nil {
+			return &agentapi.Error{What: "the agent cannot use the spec that it kept", Why: fmt.Sprintf("%s: %v", filepath.Join(dir, specFile), err),
 				Next: "Restore the file, or put it aside and send the spec again."}
 		}
 		a.mu.spec, a.mu.written, a.mu.hash = rec.Spec, rec.Spec, c.Hash()
+		a.readSteps(a.provisionHost(rec.Spec.Node), rec.Spec)
+		a.mu.next = &convergence{since: a.started, ended: make(chan struct{})} // what the earlier agent left half done
 	}
-	sup, err := supervise.New(&supervise.Engine{
-		Dir: opts.Dir, Binary: opts.Binary, ConfigFile: filepath.Join(opts.Dir, engineFile),
+	if pki.Exists(string(a.keyring.Dir())) {
+		if _, _, err := a.lookPKI(); err != nil { // the convergence says so, where it needs them
+			a.log.Warn("the node's certificates cannot be read", "error", err)
+		}
+	}
+	return nil
+}
+
+// supervise finds the engine that runs and begins to keep it as it is wanted.
+func (a *Agent) supervise(ctx context.Context) error {
+	log := a.log.Named("engine")
+	if a.opts.Systemd {
+		u, err := supervise.NewUnit(ctx, units.EngineUnit, a.opts.Dir, units.Local{}, log)
+		a.sup = u
+		return err
+	}
+	s, err := supervise.New(&supervise.Engine{
+		Dir: a.opts.Dir, Binary: a.opts.Binary, ConfigFile: filepath.Join(a.opts.Dir, engineFile),
 		Config: func() (string, *agentapi.Spec) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			return a.mu.hash, a.mu.written
 		},
-	}, a.log.Named("engine"), stopBound)
-	if err != nil {
-		return nil, &agentapi.Error{What: "the agent cannot take over the engine of an earlier one", Why: err.Error(),
-			Next: "Restore the file, or end the engine if one runs from " + opts.Dir + ", put the file aside and start the agent again."}
-	}
-	a.sup = sup
-	return a, nil
+	}, log, stopBound)
+	a.sup = s
+	return err
 }
 
 // contents is what status shows of a store's directory. What is wrong with it

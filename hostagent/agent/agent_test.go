@@ -109,6 +109,8 @@ type node struct {
 	spec   *agentapi.Spec
 	client *agentapi.Client
 	stop   func() // the agent, not the engine
+	logger hclog.Logger
+	https  int // a port that is free
 }
 
 func newNode(t *testing.T) *node {
@@ -117,7 +119,7 @@ func newNode(t *testing.T) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ports [2]int
+	var ports [3]int
 	for i := range ports {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -126,7 +128,7 @@ func newNode(t *testing.T) *node {
 		defer func() { _ = l.Close() }()
 		ports[i] = l.Addr().(*net.TCPAddr).Port
 	}
-	n := &node{t: t, dir: dir, stop: func() {}, client: agentapi.NewClient(filepath.Join(dir, agent.SocketName))}
+	n := &node{t: t, dir: dir, stop: func() {}, logger: hclog.NewNullLogger(), https: ports[2], client: agentapi.NewClient(filepath.Join(dir, agent.SocketName))}
 	n.spec = (&agentapi.Spec{
 		Cluster: agentapi.Cluster{Name: "orders", ID: "6f2d1c9e-7a53-4c1e-9a55-0f5b3d1c2e4f"}, Node: "a",
 		BindAddress: "127.0.0.1", Ports: agentapi.Ports{Server: ports[0], HTTP: ports[1]},
@@ -149,7 +151,7 @@ func (n *node) options() agent.Options {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return agent.Options{Dir: n.dir, Binary: binary, Version: "test", Logger: hclog.NewNullLogger()}
+	return agent.Options{Dir: n.dir, Binary: binary, Version: "test", Logger: n.logger}
 }
 
 // start starts an agent and waits until it answers.
@@ -198,7 +200,7 @@ func (n *node) running() agentapi.Status {
 
 func (n *node) put(spec *agentapi.Spec) agentapi.SpecResult {
 	n.t.Helper()
-	res, err := n.client.PutSpec(n.t.Context(), spec)
+	res, err := n.client.PutSpec(n.t.Context(), spec, nil)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -311,10 +313,10 @@ func TestSpecChanges(t *testing.T) {
 					t.Errorf("changed: %s", d)
 				}
 			}
-			dry, err := n.client.DryRun(t.Context(), spec)
+			dry, err := n.client.DryRun(t.Context(), spec, nil)
 			unchanged()
 			if tc.refused != "" {
-				_, perr := n.client.PutSpec(t.Context(), spec)
+				_, perr := n.client.PutSpec(t.Context(), spec, nil)
 				for _, err := range []error{err, perr} {
 					if e, ok := errors.AsType[*agentapi.Error](err); !ok || e.Field != tc.refused || e.Next == "" {
 						t.Errorf("%+v, want a refusal of %s", err, tc.refused)

@@ -28,6 +28,7 @@ func TestCompatible(t *testing.T) {
 		name   string
 		first  bool // the node has no spec yet
 		stores storesRecord
+		was    func(*agentapi.Spec) // the one in force
 		change func(*agentapi.Spec)
 		field  string // of the refusal, empty for none
 		says   string
@@ -43,12 +44,17 @@ func TestCompatible(t *testing.T) {
 		{name: "stores swapped", stores: both, change: func(s *agentapi.Spec) { s.Stores[0], s.Stores[1] = s.Stores[1], s.Stores[0] }, field: "stores.0.path", says: "the id s1 is at /d1"},
 		{name: "a store moved", stores: both, change: func(s *agentapi.Spec) { s.Stores[1].Path = "/d9" }, field: "stores.1.path", says: "the id s2 is at /d2"},
 		{name: "a store removed", stores: both, change: func(s *agentapi.Spec) { s.Stores = s.Stores[:1] }, field: "stores.1.path", says: "s2"},
+		{name: "a store's disk left out", stores: both, was: func(s *agentapi.Spec) { s.Stores[1].Disk = &agentapi.Disk{Mount: "/d2"} }, field: "stores.1.disk", says: "/d2"},
+		{name: "a disk for a store of before", stores: both, change: func(s *agentapi.Spec) { s.Stores[1].Disk = &agentapi.Disk{Mount: "/d2"} }},
 		{name: "the spec was lost, the stores are known", first: true, stores: both, change: func(s *agentapi.Spec) { s.Stores[0].Path = "/d9" }, field: "stores.0.path", says: "s1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			current, spec := twoStores(), twoStores()
 			if tc.first {
 				current = nil
+			}
+			if tc.was != nil {
+				tc.was(current)
 			}
 			if tc.change != nil {
 				tc.change(spec)

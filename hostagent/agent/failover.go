@@ -24,7 +24,7 @@ func failoverProblems(engine *api.NodeStores) []agentapi.Problem {
 			continue
 		}
 		add := func(what, why, next string, at time.Time) {
-			all = append(all, agentapi.Problem{What: what, Why: why, Next: next, At: at})
+			all = append(all, agentapi.Problem{What: what, Why: why, Next: next, At: at, Beside: true})
 		}
 		if f.Active == agentapi.Secondary {
 			why, since := "the disk does not answer in time", now
@@ -32,9 +32,9 @@ func failoverProblems(engine *api.NodeStores) []agentapi.Problem {
 				why, since = f.LastSwitch.Reason, f.LastSwitch.At
 			}
 			add(fmt.Sprintf("a disk hangs: the log of the store %s writes to %s", s.Path, activeSide(f)), why,
-				"Look at "+disk(s)+". Clients are served; the log goes back by itself once the disk is well. One that hangs beyond storage.max_sync_duration ends the engine.", since)
+				"Look at "+diskOf(s)+". Clients are served; the log goes back by itself once the disk is well. One that hangs beyond storage.max_sync_duration ends the engine.", since)
 		} else if f.PrimaryError != "" {
-			add("the disk of the store "+s.Path+" fails", f.PrimaryError, "Look at "+disk(s)+".", now)
+			add("the disk of the store "+s.Path+" fails", f.PrimaryError, "Look at "+diskOf(s)+".", now)
 		}
 		if len(f.Sides) == 0 {
 			add("the log of the store "+s.Path+" has nowhere to fail over to", cmp.Or(f.Off, "the engine names no side"), "See the engine's log.", now)
@@ -49,7 +49,7 @@ func failoverProblems(engine *api.NodeStores) []agentapi.Problem {
 					"Look at its disk: if the store's hangs too, writes wait.", now)
 			case side.Alarm:
 				add(fmt.Sprintf("the side %s is almost full", side.Path), fmt.Sprintf("%d of %d bytes are taken by the log of the store %s", side.JournalBytes, side.BudgetBytes, s.Path),
-					"Look at "+disk(s)+": when the side is full, writes wait for it.", now)
+					"Look at "+diskOf(s)+": when the side is full, writes wait for it.", now)
 			}
 		}
 	}
@@ -66,8 +66,8 @@ func activeSide(f api.Failover) string {
 	return "its side"
 }
 
-// disk names the disk of a store for a person.
-func disk(s api.Store) string {
+// diskOf names the disk of a store for a person.
+func diskOf(s api.Store) string {
 	if s.Device == "" {
 		return "the disk of " + s.Path
 	}
@@ -75,7 +75,7 @@ func disk(s api.Store) string {
 }
 
 // sharedDevices are the stores of a status whose log would fail over to the
-// device that it is on.
+// device that it is on. A directory whose disk is not mounted is on none that counts.
 func sharedDevices(spec *agentapi.Spec, st *agentapi.Status, at time.Time) []agentapi.Problem {
 	dirs := st.Stores
 	if st.Side != nil {
@@ -84,13 +84,23 @@ func sharedDevices(spec *agentapi.Spec, st *agentapi.Status, at time.Time) []age
 	var all []agentapi.Problem
 	for _, s := range layout.SharedDevices(spec, func(path string) (name, number string) {
 		for _, d := range dirs {
-			if d.Path == path {
+			if d.Path == path && onItsMount(spec, d) {
 				return d.Device, d.MajMin
 			}
 		}
 		return "", ""
 	}) {
-		all = append(all, agentapi.Problem{What: "failover has no disk of its own", Why: s.String(), Next: "Put it on another disk, or set the mode to disabled.", At: at})
+		all = append(all, agentapi.Problem{What: "failover has no disk of its own", Why: s.String(), Next: "Put it on another disk, or set the mode to disabled.", At: at, Beside: true})
 	}
 	return all
+}
+
+// onItsMount reports whether a directory lies on the mount that its spec wants.
+func onItsMount(spec *agentapi.Spec, d agentapi.StoreStatus) bool {
+	for _, w := range wants(spec, storesRecord{}) {
+		if w.Path == d.Path && w.Mount != "" {
+			return d.Mountpoint == w.Mount
+		}
+	}
+	return true
 }

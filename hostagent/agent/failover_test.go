@@ -74,7 +74,7 @@ func TestSharedDevice(t *testing.T) {
 	want := []agentapi.Problem{{
 		What: "failover has no disk of its own",
 		Why:  "the store /d1 and the directory /side that its log fails over to are both on device /dev/sda1: when it hangs, both hang",
-		Next: "Put it on another disk, or set the mode to disabled.",
+		Next: "Put it on another disk, or set the mode to disabled.", Beside: true,
 	}}
 	if diff := cmp.Diff(want, sharedDevices(spec, st, at)); diff != "" {
 		t.Error(diff)
@@ -82,5 +82,14 @@ func TestSharedDevice(t *testing.T) {
 	st.Side.MajMin = "8:17"
 	if got := sharedDevices(spec, st, at); len(got) > 0 {
 		t.Errorf("on two devices: %+v", got)
+	}
+	// Before its disk is mounted, it lies on whatever is below.
+	st.Side.MajMin, st.Side.Mountpoint, spec.SideDisk.Disk = "8:1", "/", &agentapi.Disk{Mount: "/"}
+	if got := sharedDevices(spec, st, at); len(got) != 1 {
+		t.Errorf("mounted: %+v", got)
+	}
+	st.Side.Mountpoint, spec.SideDisk.Disk.Mount = "/", "/side"
+	if got := sharedDevices(spec, st, at); len(got) > 0 {
+		t.Errorf("not mounted: %+v", got)
 	}
 }

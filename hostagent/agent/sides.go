@@ -11,6 +11,7 @@ import (
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/status"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/units"
 )
 
 // A log that is armed on a side may have acknowledged writes there that are
@@ -38,6 +39,34 @@ func mayArm(recorded []string, spec *agentapi.Spec) []string {
 		}
 	}
 	return sides
+}
+
+// withSides is the record with other sides, and what is known of where they lie.
+func (r storesRecord) withSides(sides []string, spec *agentapi.Spec) storesRecord {
+	mounts := map[string]string{}
+	for _, dir := range sides {
+		switch side := spec.SideDisk; {
+		case side != nil && side.Path == dir && side.Disk != nil:
+			mounts[dir] = side.Disk.Mount
+		case side != nil && side.Path == dir:
+		case r.SideMounts[dir] != "":
+			mounts[dir] = r.SideMounts[dir]
+		}
+	}
+	r.Sides, r.SideMounts = sides, mounts
+	return r
+}
+
+// previous are the recorded sides that a spec does not use any more. Until an engine has
+// drained them, their mounts stay, and an engine may write there.
+func (r storesRecord) previous(spec *agentapi.Spec) []units.Previous {
+	var all []units.Previous
+	for _, dir := range r.Sides {
+		if !slices.Contains(spec.Sides(), dir) {
+			all = append(all, units.Previous{Path: dir, Mount: r.SideMounts[dir]})
+		}
+	}
+	return all
 }
 
 // ownSides are the sides of a spec that are no stores.
@@ -81,16 +110,18 @@ func drained(spec *agentapi.Spec, hash string, engine *api.NodeStores) bool {
 // drained. Where it fails, the record says too much, which costs nothing, and it
 // is tried again.
 func (a *Agent) forgetSides(ctx context.Context) {
-	a.apply.Lock() // no other spec, and so no engine of another configuration, meanwhile
-	defer a.apply.Unlock()
+	give, err := a.takeTurn(ctx) // no other spec, and so no engine of another configuration, meanwhile
+	if err != nil {
+		return // it is tried again
+	}
+	defer give()
 	a.mu.Lock()
 	spec, written, stores, hash := a.mu.spec, a.mu.written, a.mu.stores, a.mu.hash
 	a.mu.Unlock()
 	if spec == nil || spec != written { // what is in force is not in place yet
 		return
 	}
-	next := stores
-	next.Sides = ownSides(spec)
+	next := stores.withSides(ownSides(spec), spec)
 	if !slices.ContainsFunc(stores.Sides, func(dir string) bool { return !slices.Contains(next.Sides, dir) }) {
 		return
 	}
@@ -101,6 +132,9 @@ func (a *Agent) forgetSides(ctx context.Context) {
 	if err := a.install(spec, next); err != nil {
 		a.log.Warn("what is known of earlier side directories could not be recorded", "file", filepath.Join(a.opts.Dir, storesFile), "error", err)
 		return
+	}
+	if a.opts.Systemd { // its mount and the engine's right to write there are not needed any more
+		a.converge(false)
 	}
 	a.log.Info("the log has left its earlier side directories", "were", stores.Sides, "are", next.Sides)
 }

@@ -30,7 +30,7 @@ func TestSides(t *testing.T) {
 		hash     string
 	)
 	place := func(d *datadriven.TestData) string {
-		file := config.FromSpec(withPrevious(spec, recorded), nil)
+		file := config.FromSpec(withPrevious(spec, recorded), nil, "")
 		c, err := file.Config()
 		if err != nil {
 			d.Fatalf(t, "%v", err)

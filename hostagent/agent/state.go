@@ -47,6 +47,8 @@ type storesRecord struct {
 	// Sides are the side directories that the stores' logs may be armed on, see
 	// sides.go.
 	Sides []string `json:"sides,omitempty"`
+	// SideMounts are the mount points of those that lie on a disk of the agent's.
+	SideMounts map[string]string `json:"side_mounts,omitempty"`
 }
 
 type storeRecord struct {

@@ -7,10 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
@@ -18,6 +16,7 @@ import (
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/config"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/status"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/supervise"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/units"
 )
 
 // Status implements agentapi.Backend.
@@ -25,18 +24,24 @@ func (a *Agent) Status(ctx context.Context) agentapi.Status {
 	a.mu.Lock()
 	spec, hash := a.mu.spec, a.mu.hash
 	problems := append([]agentapi.Problem{}, a.mu.problems...)
+	steps := a.mu.steps.status // replaced, never changed
 	a.mu.Unlock()
 	st := agentapi.Status{
-		Agent:  agentapi.Agent{Version: a.opts.Version, PID: os.Getpid(), StartedAt: a.started},
-		Spec:   spec,
-		Engine: agentapi.Engine{State: agentapi.EngineNone, Wanted: wanted(a.sup.State())},
-		Stores: []agentapi.StoreStatus{},
+		Provision: steps,
+		Agent:     agentapi.Agent{Version: a.opts.Version, PID: os.Getpid(), StartedAt: a.started},
+		Spec:      spec,
+		Engine:    agentapi.Engine{State: agentapi.EngineNone, Wanted: wanted(a.sup.State())},
+		Stores:    []agentapi.StoreStatus{},
 	}
+	st.PKI = a.knownPKI()
 	if spec == nil {
 		st.Problems = problems
 		return st
 	}
 	st.Node = spec.Node
+	if c := a.underWay(); c != nil {
+		st.Converging = c.status()
+	}
 
 	var paths []string
 	for _, s := range spec.Stores {
@@ -56,11 +61,13 @@ func (a *Agent) Status(ctx context.Context) agentapi.Status {
 	wg.Go(func() { st.Engine, more = a.engine(ctx, spec, hash) })
 	wg.Wait()
 	problems = append(problems, more...)
+	st.Rates, more = a.ratesNow(spec)
+	problems = append(problems, more...)
 	problems = append(problems, sharedDevices(spec, &st, a.started)...)
 	for _, err := range slices.Concat(errs, sideErrs) {
 		switch {
-		case err == nil, errors.Is(err, os.ErrNotExist) && len(a.problemsNow()) > 0:
-			// what is missing is told by the convergence
+		case err == nil, errors.Is(err, os.ErrNotExist) && (st.Converging != nil || len(a.problemsNow()) > 0):
+			// what is missing is being made, or told by the convergence
 		case errors.Is(err, status.ErrNoAnswer):
 			problems = append(problems, problem("a disk does not answer", err, "Look at the disk; what is shown of it is the last that was seen."))
 		default:
@@ -95,33 +102,31 @@ func (a *Agent) engine(ctx context.Context, spec *agentapi.Spec, hash string) (a
 	p := sup.Process
 	if p == nil {
 		e.State = absent(sup)
+		if sup.Idle {
+			problems = append(problems, problem("the engine does not run", errors.New("systemd has stopped it, which nobody asked the agent for: somebody did by hand, or a mount that it needs went away"),
+				"See journalctl -u "+units.EngineUnit+"; an apply, or a start of the agent, starts it."))
+		}
 		return e, problems
 	}
 	e.PID, e.StartedAt = p.PID, p.StartedAt
-	running := p.Spec
-	if running == nil && p.ConfigHash != "" && p.ConfigHash != hash {
-		e.RestartRequired = []agentapi.Change{{Attribute: "configuration", From: p.ConfigHash, To: hash, Restart: true}}
+	run := a.runs(p)
+	e.State = agentapi.EngineHeld
+	if !sup.Killed {
+		e.State = agentapi.EngineStarting
+		stores, address, err := a.ask(ctx, run, spec)
+		switch {
+		case err == nil && !ours(spec, stores):
+			problems = append(problems, problem("another engine answers at "+address,
+				fmt.Errorf("it is node %q of cluster %s", stores.Node, stores.ClusterID), "Stop it, or give this node another address or port."))
+		case err == nil:
+			e.State, e.Stores, e.Version, e.HTTPAddress = agentapi.EngineRunning, stores, stores.Version, address
+			problems = append(problems, failoverProblems(stores)...)
+			run = a.learn(run, stores.ConfigHash)
+		}
+	} else {
+		problems = append(problems, problem("the engine was killed and does not end", supervise.ErrHeld, "Look at the node's disks. No other engine is started before it has ended."))
 	}
-	e.RestartRequired = append(e.RestartRequired, agentapi.RestartRequired(running, spec)...)
-	if sup.Killed {
-		e.State = agentapi.EngineHeld
-		return e, append(problems, problem("the engine was killed and does not end", supervise.ErrHeld, "Look at the node's disks. No other engine is started before it has ended."))
-	}
-	// It listens where the configuration that it was started with says.
-	address := e.HTTPAddress
-	if running != nil {
-		address = httpAddress(running)
-	}
-	e.State = agentapi.EngineStarting
-	stores, err := status.Ask(ctx, address, askBound)
-	switch {
-	case err == nil && !ours(spec, stores):
-		problems = append(problems, problem("another engine answers at "+address,
-			fmt.Errorf("it is node %q of cluster %s", stores.Node, stores.ClusterID), "Stop it, or give this node another address or port."))
-	case err == nil:
-		e.State, e.Stores, e.Version, e.HTTPAddress = agentapi.EngineRunning, stores, stores.Version, address
-		problems = append(problems, failoverProblems(stores)...)
-	}
+	e.RestartRequired = a.restartRequired(run, spec, hash)
 	return e, problems
 }
 
@@ -141,6 +146,6 @@ func absent(s supervise.State) string {
 	}
 }
 
-func httpAddress(spec *agentapi.Spec) string {
-	return net.JoinHostPort(spec.BindAddress, strconv.Itoa(spec.Ports.HTTP))
-}
+// httpAddress is where the engine answers its agent: in the clear, and with TLS on
+// loopback alone.
+func httpAddress(spec *agentapi.Spec) string { return config.HTTPAddress(spec) }

@@ -38,7 +38,7 @@ func (e *Error) Error() string {
 const answerTimeout = time.Minute
 
 // maxAnswer bounds what is read of an answer.
-const maxAnswer = 16 << 20
+const maxAnswer = 2 * MaxBody // a status has the spec, indented
 
 // Client speaks to one node's agent. It holds no connection between calls, so
 // an agent may come and go. Safe for concurrent use.
@@ -70,14 +70,52 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 }
 
 // PutSpec makes spec the node's spec and returns what it changed. A spec that
-// is refused changes nothing and gives an *Error.
-func (c *Client) PutSpec(ctx context.Context, spec *Spec) (SpecResult, error) {
-	return call[SpecResult](ctx, c, http.MethodPut, "/v1/spec", spec)
+// is refused changes nothing and gives an *Error. What takes long goes on after it:
+// SpecResult.Converging. secrets may be nil.
+func (c *Client) PutSpec(ctx context.Context, spec *Spec, secrets Secrets) (SpecResult, error) {
+	return call[SpecResult](ctx, c, http.MethodPut, "/v1/spec", SpecRequest{*spec, secrets})
 }
 
-// DryRun validates spec and returns what PutSpec would change; it changes nothing.
-func (c *Client) DryRun(ctx context.Context, spec *Spec) (SpecResult, error) {
-	return call[SpecResult](ctx, c, http.MethodPut, "/v1/spec?dry_run=1", spec)
+// DryRun validates spec and returns what PutSpec would change and do; it changes nothing.
+func (c *Client) DryRun(ctx context.Context, spec *Spec, secrets Secrets) (SpecResult, error) {
+	return call[SpecResult](ctx, c, http.MethodPut, "/v1/spec?dry_run=1", SpecRequest{*spec, secrets})
+}
+
+// Pending returns what the next PutSpec of the spec in force would do.
+func (c *Client) Pending(ctx context.Context) (Pending, error) {
+	return call[Pending](ctx, c, http.MethodGet, "/v1/pending", nil)
+}
+
+// PKI returns what the node holds of the cluster's certificates.
+func (c *Client) PKI(ctx context.Context) (PKI, error) {
+	return call[PKI](ctx, c, http.MethodGet, "/v1/pki", nil)
+}
+
+// MakeCA has the node make a CA: see NewCA.
+func (c *Client) MakeCA(ctx context.Context, ca NewCA) (PKI, error) {
+	return call[PKI](ctx, c, http.MethodPost, "/v1/pki/ca", ca)
+}
+
+// ExportPKI returns the CA with its key, sealed to the recipients.
+func (c *Client) ExportPKI(ctx context.Context, to ...string) (PKIBundle, error) {
+	return call[PKIBundle](ctx, c, http.MethodPost, "/v1/pki/export", Recipients{to})
+}
+
+// ImportPKI gives the node the CA and its key. What it trusts already it goes on
+// trusting; its own certificate stays.
+func (c *Client) ImportPKI(ctx context.Context, b PKIBundle) (PKI, error) {
+	return call[PKI](ctx, c, http.MethodPost, "/v1/pki/import", b)
+}
+
+// IssueCertificate makes the node's key and certificate anew, signed by the newest CA.
+func (c *Client) IssueCertificate(ctx context.Context) (PKI, error) {
+	return call[PKI](ctx, c, http.MethodPost, "/v1/pki/issue", nil)
+}
+
+// ForgetCAs has the node trust its newest CA alone. A node whose own certificate is
+// of an older one refuses.
+func (c *Client) ForgetCAs(ctx context.Context) (PKI, error) {
+	return call[PKI](ctx, c, http.MethodPost, "/v1/pki/forget", nil)
 }
 
 // Devices returns the block devices of the node as `holdfast devices --json` prints them.

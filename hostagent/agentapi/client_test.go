@@ -119,7 +119,7 @@ func TestRefusal(t *testing.T) {
 		http.Error(w, "oops", http.StatusInternalServerError)
 	}))
 	c := NewClient(path)
-	_, err := c.PutSpec(t.Context(), &Spec{})
+	_, err := c.PutSpec(t.Context(), &Spec{}, nil)
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
 		t.Fatalf("got %v", err)

@@ -4,18 +4,20 @@
 package agentapi
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 )
 
-// Diff returns what to changes of from, sorted by attribute. Servers are
-// compared by name, other lists by position. A nil from is a node without a
-// spec: everything is new, and nothing runs that had to restart.
+// Diff returns what to changes of from, sorted by attribute. Servers and steps are
+// compared by name, other lists by position; steps that are in both in another order
+// are a change of provision. Long texts of steps show as a hash. A nil from is a node
+// without a spec: everything is new, and nothing runs that had to restart.
 func Diff(from, to *Spec) []Change {
 	a, b := flatten(from), flatten(to)
-	changes := []Change{}
+	changes := reordered(from, to)
 	for attr, v := range b {
 		if a[attr] != v {
 			changes = append(changes, Change{Attribute: attr, From: a[attr], To: v})
@@ -27,6 +29,7 @@ func Diff(from, to *Spec) []Change {
 		}
 	}
 	for i := range changes {
+		changes[i].From, changes[i].To = short(changes[i].From), short(changes[i].To)
 		changes[i].Restart = from != nil && needsRestart(changes[i].Attribute)
 	}
 	slices.SortFunc(changes, func(x, y Change) int { return strings.Compare(x.Attribute, y.Attribute) })
@@ -49,8 +52,12 @@ func needsRestart(attr string) bool {
 	if attr == "wal_failover.prev_path" {
 		return false
 	}
+	if strings.HasPrefix(attr, "stores.") || strings.HasPrefix(attr, "side_disk.") {
+		// How a disk is found and made is the agent's; the directory is the engine's.
+		return !strings.Contains(attr, ".disk.")
+	}
 	group, _, _ := strings.Cut(attr, ".")
-	return !slices.Contains([]string{"version", "log", "server"}, group)
+	return !slices.Contains([]string{"version", "log", "server", "tls", "provision"}, group)
 }
 
 // flatten lists the attributes of a spec by their path.
@@ -59,12 +66,16 @@ func flatten(s *Spec) map[string]string {
 	if s == nil {
 		return flat
 	}
-	b, err := json.Marshal(s)
+	digested := *s
+	digested.Provision = digests(s.Provision)
+	b, err := json.Marshal(&digested)
 	if err != nil {
 		panic(fmt.Sprintf("agentapi: a spec does not encode: %v", err)) // it holds strings, numbers and booleans only
 	}
 	var tree map[string]any
-	if err := json.Unmarshal(b, &tree); err != nil {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber() // a size is told as it was written, not as 4.29e+10
+	if err := dec.Decode(&tree); err != nil {
 		panic(fmt.Sprintf("agentapi: an encoded spec does not decode: %v", err))
 	}
 	walk(flat, "", tree)

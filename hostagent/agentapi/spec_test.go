@@ -7,6 +7,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -78,6 +80,9 @@ func TestValidate(t *testing.T) {
 		{"wal_failover.prev_path", func(s *Spec) { s.WALFailover.PrevPaths = Paths{"/old,er"} }},
 		{"side_disk.path", func(s *Spec) { s.WALFailover.Mode, s.SideDisk.Path = "side-disk", "/side,1" }},
 		{"log.level", func(s *Spec) { s.Log.Level = "loud" }},
+		{"tls.hosts", func(s *Spec) { s.TLS, s.Ports.HTTPS = &TLS{Hosts: []string{"db1.example.com", ""}}, 8501 }},
+		{"tls.hosts", func(s *Spec) { s.TLS, s.Ports.HTTPS = &TLS{Hosts: []string{"10.0.0.1", "*.example.com"}}, 8501 }},
+		{"tls.hosts", func(s *Spec) { s.TLS, s.Ports.HTTPS = &TLS{Hosts: []string{"10.0.0.256"}}, 8501 }},
 		{"log.buffering.max_staleness", func(s *Spec) { s.Log.Buffering = &Buffering{"soon", "1KiB", "1MiB"} }},
 		{"log.buffering.max_staleness", func(s *Spec) { s.Log.Buffering = &Buffering{"0s", "1KiB", "1MiB"} }},
 		{"log.buffering.flush_trigger_size", func(s *Spec) { s.Log.Buffering = &Buffering{"1s", "0", "1MiB"} }},
@@ -110,6 +115,7 @@ func TestDiff(t *testing.T) {
 	b.Servers[0], b.Servers[1] = b.Servers[1], b.Servers[0]
 	b.SideDisk = nil
 	b.Stores[0].Attrs = []string{"ssd", "fast"}
+	b.Stores[0].Disk = &Disk{FileSystem: "xfs", Mount: "/d", MinSizeBytes: 40 << 30}
 	want := []Change{
 		{"log.buffering.flush_trigger_size", "", "256KiB", false},
 		{"log.buffering.max_buffer_size", "", "1MiB", false},
@@ -119,11 +125,14 @@ func TestDiff(t *testing.T) {
 		{"servers.b.address", "127.0.1.2:8300", "127.0.1.9:8300", true},
 		{"side_disk.path", "/side", "", true},
 		{"stores.0.attrs", "ssd", "ssd,fast", true},
+		{"stores.0.disk.filesystem", "", "xfs", false},
+		{"stores.0.disk.min_size_bytes", "", "42949672960", false},
+		{"stores.0.disk.mount", "", "/d", false},
 	}
 	if diff := cmp.Diff(want, Diff(a, b)); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(want[4:], RestartRequired(a, b)); diff != "" {
+	if diff := cmp.Diff(want[4:8], RestartRequired(a, b)); diff != "" {
 		t.Error(diff)
 	}
 	for _, c := range Diff(nil, a) {
@@ -187,6 +196,23 @@ func TestDecodeSpecRefuses(t *testing.T) {
 	for _, in := range []string{``, `[]`, `{"nodes":1}`, `{"node":1}`, `{"node":"a"} {}`, `{"raft_logstore":{"backnd":"wal"}}`} {
 		if _, err := DecodeSpec(strings.NewReader(in)); err == nil {
 			t.Errorf("%q is accepted", in)
+		}
+	}
+}
+
+// A body that does not decode is called by its name; one that is too large is said to be.
+func TestRefusedBodies(t *testing.T) {
+	large := `{"node":"` + strings.Repeat("a", MaxBody) + `"}`
+	for _, tc := range []struct{ method, path, body, what, why string }{
+		{"PUT", "/v1/spec", `{"node":1}`, "the node spec is refused", "cannot unmarshal"},
+		{"PUT", "/v1/spec", large, "the node spec is refused", "it has more than 16777216 bytes"},
+		{"POST", "/v1/pki/import", `{"seal":1}`, "the request is refused", "unknown field"},
+	} {
+		w := httptest.NewRecorder()
+		Handler(struct{ Backend }{}).ServeHTTP(w, httptest.NewRequest(tc.method, tc.path, strings.NewReader(tc.body)))
+		var e Error
+		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || w.Code != http.StatusUnprocessableEntity || e.What != tc.what || !strings.Contains(e.Why, tc.why) {
+			t.Errorf("%s %s: %d %+v, %v", tc.method, tc.path, w.Code, e, err)
 		}
 	}
 }

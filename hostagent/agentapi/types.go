@@ -29,6 +29,20 @@ type Spec struct {
 	WALFailover  WALFailover  `json:"wal_failover"`
 	Log          Log          `json:"log"`
 	ServerRules  ServerRules  `json:"server"`
+	// TLS, where set, gives the engine certificates of the cluster's CA, which the node
+	// has to hold: see PKI. Off loopback there is no engine without.
+	TLS *TLS `json:"tls,omitempty"`
+	// Provision are steps that are done in this order, before disks and engine.
+	Provision []Step `json:"provision,omitempty"`
+}
+
+// TLS is how a node's certificate is made.
+type TLS struct {
+	// Hosts are names and addresses that it is for, beside the node's name, bind
+	// address and loopback.
+	Hosts []string `json:"hosts,omitempty"`
+	// Rotation is any word: with another one, key and certificate are made anew.
+	Rotation string `json:"rotation,omitempty"`
 }
 
 // Cluster names a cluster. The ID is a UUID made once, at creation; no store
@@ -38,10 +52,12 @@ type Cluster struct {
 	ID   string `json:"id"`
 }
 
-// Ports are Consul's: 8300 and 8500 unless set otherwise.
+// Ports are Consul's: 8300, 8500 and 8501 unless set otherwise. HTTPS is 0 without TLS;
+// with it, plain HTTP is on loopback alone.
 type Ports struct {
 	Server int `json:"server"`
 	HTTP   int `json:"http"`
+	HTTPS  int `json:"https,omitempty"`
 }
 
 // Server is one server of the cluster. Address is host:port of its server RPC.
@@ -57,12 +73,15 @@ type StoreSpec struct {
 	Attrs []string `json:"attrs,omitempty"`
 	// Device, when set, is the block device that Path must lie on.
 	Device string `json:"device,omitempty"`
+	// Disk, when set, is the disk that the agent finds and mounts for it.
+	Disk *Disk `json:"disk,omitempty"`
 }
 
 // SideDisk is the directory that logs fail over to.
 type SideDisk struct {
 	Path   string `json:"path"`
 	Device string `json:"device,omitempty"`
+	Disk   *Disk  `json:"disk,omitempty"`
 }
 
 // RaftLogStore carries Consul's raft_logstore block. Changes need a restart.
@@ -150,7 +169,8 @@ func (s *Spec) Sides() []string {
 type Log struct {
 	Level string `json:"level"`
 	// Buffering, where set, makes the agent write a logs.yaml: buffered files in
-	// logs/ of the node's directory. Without it the log is engine.log alone.
+	// logs/ of the node's directory, on a whole machine in /var/log/holdfast. Without it
+	// the log is engine.log alone, there the journal.
 	Buffering *Buffering `json:"buffering,omitempty"`
 }
 
@@ -183,8 +203,42 @@ type Change struct {
 type SpecResult struct {
 	DryRun  bool     `json:"dry_run"`
 	Changes []Change `json:"changes"`
+	// Operations are what a dry run says would be done on the machine, in order; without
+	// one, what was done, where the agent is not at it still.
+	Operations []Operation `json:"operations,omitempty"`
+	// Converging says that the agent is at it still: Status.Converging tells when it is
+	// not any more.
+	Converging bool `json:"converging,omitempty"`
 	// Problems are what kept the agent from making the node what the spec
 	// says. The spec is in force all the same, and the agent goes on trying.
+	Problems []Problem `json:"problems,omitempty"`
+}
+
+// Operation is one thing that an agent does to its machine, as a person reads it.
+type Operation struct {
+	// Part is what it is about: provision | disks | certificates | services.
+	Part string `json:"part"`
+	// Field is the attribute of the spec, where there is one: stores.0, provision.tune.
+	Field string `json:"field,omitempty"`
+	Text  string `json:"text"`
+}
+
+// The parts of a machine that operations are about, in their order.
+const (
+	PartProvision    = "provision"
+	PartDisks        = "disks"
+	PartCertificates = "certificates"
+	PartServices     = "services"
+)
+
+// String reads as "disks: grow the ext4 of /dev/nvme0n1 from 10G to 12G".
+func (o Operation) String() string { return o.Part + ": " + o.Text }
+
+// Pending answers GET /v1/pending: what the next PUT of the spec in force would do.
+// It looks at disks and files, and takes as long as they do.
+type Pending struct {
+	Operations []Operation `json:"operations"`
+	// Problems are what would keep it from being done.
 	Problems []Problem `json:"problems,omitempty"`
 }
 
@@ -198,9 +252,55 @@ type Status struct {
 	Engine Engine        `json:"engine"`
 	Stores []StoreStatus `json:"stores"`
 	Side   *StoreStatus  `json:"side_disk,omitempty"`
+	// Converging is what the agent is doing to make the node what its spec says, nil
+	// when it is at rest.
+	Converging *Converging `json:"converging,omitempty"`
+	// Rates are how much the disks take, nil where that was not measured yet or there
+	// is no side disk.
+	Rates *Rates `json:"rates,omitempty"`
+	// PKI are the node's certificates, nil where it has none.
+	PKI *PKI `json:"pki,omitempty"`
+	// Provision are the provisioning steps on record.
+	Provision []StepStatus `json:"provision,omitempty"`
 	// Problems are failures of background work and of the last convergence,
 	// newest last. Empty on a healthy node.
 	Problems []Problem `json:"problems"`
+}
+
+// Converging is a convergence under way.
+type Converging struct {
+	Since time.Time `json:"since"`
+	// Doing is the operation under way, Done are those before it.
+	Doing Operation   `json:"doing"`
+	Done  []Operation `json:"done,omitempty"`
+}
+
+// Rates are measured once for each pair of disks, before an engine uses them.
+type Rates struct {
+	At   time.Time  `json:"at"`
+	Data []DiskRate `json:"data"` // of the stores, in their order
+	Side DiskRate   `json:"side"`
+	// Enough says that the side disk takes a tenth of what the data disk does; Verdict
+	// says so in words.
+	Enough  bool   `json:"enough"`
+	Verdict string `json:"verdict"`
+}
+
+// DiskRate is what a disk takes of what a log writes to it.
+type DiskRate struct {
+	Path string `json:"path"`
+	// IOPS are writes of 4 KiB a second, each durable before the next.
+	IOPS float64 `json:"iops"`
+	// BandwidthBytes is in bytes a second.
+	BandwidthBytes float64 `json:"bandwidth_bytes"`
+}
+
+// StepStatus is one provisioning step on record. Hash is of all that changes its effect.
+type StepStatus struct {
+	Name  string    `json:"name"`
+	State string    `json:"state"` // finished | failed | started | due
+	Hash  string    `json:"hash"`
+	At    time.Time `json:"at"`
 }
 
 // Agent is the agent itself.
@@ -215,7 +315,7 @@ const (
 	EngineRunning  = "running"  // its process is there and its API answers
 	EngineStarting = "starting" // its process is there, its API does not answer yet
 	EngineStopped  = "stopped"  // somebody asked for it
-	EngineFailed   = "failed"   // it exited and will be started again
+	EngineFailed   = "failed"   // it exited, or systemd stopped it; it is started again unless it refuses its configuration
 	EngineHeld     = "held"     // killed, but held in the kernel by a disk
 	EngineNone     = "none"     // no spec yet
 )
@@ -263,6 +363,8 @@ type Problem struct {
 	Why  string    `json:"why"`
 	Next string    `json:"next"`
 	At   time.Time `json:"at"`
+	// Beside says that the engine can run all the same.
+	Beside bool `json:"beside,omitempty"`
 }
 
 // Error is the body of every answer of 400 and above.

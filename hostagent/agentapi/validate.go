@@ -4,6 +4,7 @@
 package agentapi
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -47,6 +48,9 @@ func (s *Spec) WithDefaults() *Spec {
 	setDefault(&d.BindAddress, "127.0.0.1")
 	setDefault(&d.Ports.Server, 8300)
 	setDefault(&d.Ports.HTTP, 8500)
+	if d.TLS != nil {
+		setDefault(&d.Ports.HTTPS, 8501)
+	}
 	setDefault(&d.RaftLogStore.Backend, "wal")
 	setDefault(&d.RaftLogStore.Verification.Interval, DefaultInterval)
 	setDefault(&d.RaftLogStore.WAL.SegmentSizeMB, 64)
@@ -81,8 +85,10 @@ func (s *Spec) Validate() error {
 	if e := s.checkIdentity(); e != nil {
 		return e
 	}
-	if e := s.checkLoopback(); e != nil {
-		return e
+	if s.TLS == nil {
+		if e := s.checkLoopback(); e != nil {
+			return e
+		}
 	}
 	return s.ValidateSecured()
 }
@@ -91,7 +97,7 @@ func (s *Spec) Validate() error {
 // addresses that others reach.
 func (s *Spec) ValidateSecured() error {
 	for _, check := range []func(*Spec) *Error{
-		(*Spec).checkIdentity, (*Spec).checkAddresses, (*Spec).checkServers, (*Spec).checkStores, (*Spec).checkLog, (*Spec).checkFailover,
+		(*Spec).checkIdentity, (*Spec).checkAddresses, (*Spec).checkTLS, (*Spec).checkServers, (*Spec).checkStores, (*Spec).checkDisks, (*Spec).checkLog, (*Spec).checkFailover,
 	} {
 		if e := check(s); e != nil {
 			return e
@@ -124,7 +130,7 @@ func (s *Spec) checkIdentity() *Error {
 func (s *Spec) checkLoopback() *Error {
 	if ip, err := netip.ParseAddr(s.BindAddress); err == nil && !ip.IsLoopback() {
 		return bad("bind_address", s.BindAddress, "not a loopback address, and there are no certificates",
-			"Use an address of 127.0.0.0/8.")
+			"Use an address of 127.0.0.0/8, or give the node certificates: tls = {}.")
 	}
 	return nil
 }
@@ -136,13 +142,51 @@ func (s *Spec) checkAddresses() *Error {
 	for _, p := range []struct {
 		field string
 		port  int
-	}{{"ports.server", s.Ports.Server}, {"ports.http", s.Ports.HTTP}} {
+	}{{"ports.server", s.Ports.Server}, {"ports.http", s.Ports.HTTP}, {"ports.https", s.Ports.HTTPS}} {
+		if p.field == "ports.https" && p.port == 0 && s.TLS == nil {
+			continue
+		}
 		if p.port < 1 || p.port > 65535 {
 			return bad(p.field, p.port, "not a port", "Use a number from 1 to 65535; Consul's are 8300 and 8500.")
 		}
 	}
-	if s.Ports.Server == s.Ports.HTTP {
+	switch {
+	case s.Ports.Server == s.Ports.HTTP:
 		return bad("ports.http", s.Ports.HTTP, "the same as ports.server", "Give each listener a port of its own.")
+	case s.Ports.HTTPS == 0:
+	case s.TLS == nil:
+		return bad("ports.https", s.Ports.HTTPS, "there are no certificates", "Leave it out, or give the node certificates: tls = {}.")
+	case s.Ports.HTTPS == s.Ports.Server, s.Ports.HTTPS == s.Ports.HTTP:
+		return bad("ports.https", s.Ports.HTTPS, "the port of another listener", "Give each listener a port of its own.")
+	}
+	return nil
+}
+
+// hostRE is a DNS name.
+var hostRE = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*$`)
+
+var errHost = errors.New("neither an address nor a DNS name")
+
+// CheckHost says why a certificate cannot be for a host: "… is neither …".
+func CheckHost(host string) error {
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Zone() == "" {
+		return nil
+	}
+	// What is all digits and dots is a mistaken address: no top-level domain is a number.
+	if len(host) > 253 || !hostRE.MatchString(host) || strings.Trim(host, "0123456789.") == "" {
+		return errHost
+	}
+	return nil
+}
+
+func (s *Spec) checkTLS() *Error {
+	if s.TLS == nil {
+		return nil
+	}
+	for _, h := range s.TLS.Hosts {
+		if err := CheckHost(h); err != nil {
+			return bad("tls.hosts", h, err.Error(), "Write what clients call the node: db1.example.com, 10.0.0.1.")
+		}
 	}
 	return nil
 }

@@ -1,11 +1,11 @@
 // Copyright (c) The Holdfast Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package atomicfile writes the small records that an agent and the local
-// platform keep. After a crash at any point a file holds its old content or its
-// new one, and once a write has returned, the new one.
+// Package atomicfile writes small files: the records that an agent and the local
+// platform keep, and what an agent writes for others. After a crash at any point a
+// file holds its old content or its new one, and once a write has returned, the new one.
 //
-// On disk: the file, readable by its owner alone, and beside it path.new while
+// On disk: the file, a record readable by its owner alone, and beside it path.new while
 // it is written, or after a crash; the next write replaces that.
 package atomicfile
 

@@ -16,12 +16,13 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agent"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/units"
 )
 
 // Where an agent of a whole machine lives.
 const (
-	defaultDir    = "/var/lib/holdfast"
-	defaultSocket = "/run/holdfast/agent.sock"
+	defaultDir    = units.DefaultDir
+	defaultSocket = units.DefaultSocket
 )
 
 var agentCommand = command{
@@ -31,7 +32,10 @@ var agentCommand = command{
 its spec says and keeps the engine running; the engine stays when the agent ends,
 however it ends, and the next agent takes it over.
 
-  $ holdfast agent
+As the agent of a whole machine, which the service of holdfast agent install is, it finds,
+formats and mounts disks too, and has systemd run the engine.
+
+  $ holdfast agent -systemd
   $ holdfast agent -dir /tmp/a &
   $ curl --unix-socket /tmp/a/agent.sock http://agent/v1/status
   $ curl --unix-socket /tmp/a/agent.sock -X PUT --data @spec.json 'http://agent/v1/spec?dry_run=1'
@@ -39,26 +43,33 @@ however it ends, and the next agent takes it over.
 	make: func(env *Env, flags *flag.FlagSet) func(context.Context, []string) error {
 		dir := flags.String("dir", defaultDir, "the node's `directory`")
 		socket := flags.String("socket", "", "`path` of the API's unix socket (default agent.sock in the directory,\nor "+defaultSocket+" with the default directory)")
+		systemd := flags.Bool("systemd", false, "care for the whole machine: disks, users, units; needs root")
 		logFile := flags.String("log-file", "", "append the log to this `file` instead of standard error")
 		level := flags.String("log-level", "info", "`level` of the log: trace, debug, info, warn or error")
 		return func(ctx context.Context, args []string) error {
 			if err := noArgs(args); err != nil {
 				return err
 			}
-			return runAgent(ctx, env, *dir, *socket, *logFile, *level)
+			if *systemd {
+				if err := needRoot("a whole machine"); err != nil {
+					return err
+				}
+			}
+			return runAgent(ctx, env, agent.Options{Dir: *dir, Socket: *socket, Systemd: *systemd}, *logFile, *level)
 		}
 	},
 }
 
-func runAgent(ctx context.Context, env *Env, dir, socket, logFile, level string) (err error) {
+func runAgent(ctx context.Context, env *Env, opts agent.Options, logFile, level string) (err error) {
 	lvl := hclog.LevelFromString(level)
 	if lvl == hclog.NoLevel {
 		return usage("-log-level %s: use trace, debug, info, warn or error", level)
 	}
-	if dir == defaultDir && socket == "" {
-		socket = defaultSocket
+	if opts.Dir == defaultDir && opts.Socket == "" {
+		opts.Socket = defaultSocket
 	}
-	for _, p := range []*string{&dir, &socket} { // the engine's command line names its files in full
+	opts.LogFile = logFile
+	for _, p := range []*string{&opts.Dir, &opts.Socket, &opts.LogFile} { // the engine's command line names its files in full
 		if *p == "" {
 			continue
 		}
@@ -75,14 +86,11 @@ func runAgent(ctx context.Context, env *Env, dir, socket, logFile, level string)
 		defer func() { err = errors.Join(err, f.Close()) }()
 		out = f
 	}
-	binary, err := os.Executable()
-	if err != nil {
+	if opts.Binary, err = os.Executable(); err != nil {
 		return fmt.Errorf("find the path of this program: %w", err)
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	return agent.Run(ctx, agent.Options{
-		Dir: dir, Socket: socket, Binary: binary, Version: env.Version,
-		Logger: hclog.New(&hclog.LoggerOptions{Name: "agent", Level: lvl, Output: out}),
-	})
+	opts.Version, opts.Logger = env.Version, hclog.New(&hclog.LoggerOptions{Name: "agent", Level: lvl, Output: out})
+	return agent.Run(ctx, opts)
 }

@@ -35,7 +35,16 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
+	// exitConfig is sysexits' EX_CONFIG: an engine whose configuration is refused. The next
+	// start would refuse it too, so systemd makes none.
+	exitConfig = 78
 )
+
+// configError is why a configuration is refused.
+type configError struct{ error }
+
+// Unwrap returns the error itself, which has what to do.
+func (e configError) Unwrap() error { return e.error }
 
 // errUsage classes errors of calling a command in a wrong way.
 var errUsage = errors.New("wrong usage")
@@ -60,6 +69,9 @@ type command struct {
 func commands() map[string]command {
 	return map[string]command{
 		"agent":                    agentCommand,
+		"agent install":            agentInstallCommand,
+		"agent connect":            agentConnectCommand,
+		"agent remove":             agentRemoveCommand,
 		"engine":                   engineCommand,
 		"start":                    startCommand,
 		"cert":                     {synopsis: "Make certificates", help: certHelp},
@@ -73,6 +85,9 @@ func commands() map[string]command {
 		"cert import-ca-key":       certImportCAKeyCommand,
 		"cert list":                certListCommand,
 		"devices":                  devicesCommand,
+		"tls":                      {synopsis: "Look at and replace the certificates of a cluster", help: tlsHelp},
+		"tls rotate":               tlsRotateCommand,
+		"tls status":               tlsStatusCommand,
 		"provision":                provisionCommand,
 		"status":                   statusCommand,
 		"node":                     {synopsis: "Look at nodes", help: "Look at the nodes of a cluster."},
@@ -188,6 +203,9 @@ func (a *adapter) report(err error) int {
 	}
 	if e, ok := errors.AsType[*agentapi.Error](err); ok {
 		fmt.Fprintf(a.env.Stderr, "Error: %s: %s\n%s\n", e.What, e.Why, e.Next)
+		if _, ok := errors.AsType[configError](err); ok {
+			return exitConfig
+		}
 		return exitFailed
 	}
 	if r, ok := errors.AsType[*pki.Refusal](err); ok {
@@ -209,7 +227,7 @@ func advice(err error) string {
 	case errors.Is(err, api.ErrOutcomeUnknown):
 		return "Read the key before you write it again."
 	case errors.Is(err, agentapi.ErrUnreachable):
-		return "Start one with `holdfast agent -dir DIR`, or name its socket with -socket."
+		return "Start one with `holdfast agent -dir DIR`, or name the socket of one that runs; `-help` says with which flag."
 	}
 	return ""
 }

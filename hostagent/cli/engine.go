@@ -95,6 +95,9 @@ engine; leaving the cluster is not built yet.
 // runEngine runs an engine with what load returns, which is asked again on SIGHUP.
 func runEngine(ctx context.Context, env *Env, load func() (*config.Config, error)) error {
 	c, err := load()
+	if _, refused := errors.AsType[*agentapi.Error](err); refused {
+		return configError{err}
+	}
 	if err != nil {
 		return err
 	}

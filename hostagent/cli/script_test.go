@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -26,9 +27,26 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"holdfast": func() {
-		os.Exit(Run(context.Background(), os.Args[1:], Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: "test"}))
-	}})
+	testscript.Main(m, map[string]func(){
+		"holdfast": func() {
+			os.Exit(Run(context.Background(), os.Args[1:], Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: "test"}))
+		},
+		"join": joinSocket,
+	})
+}
+
+// joinSocket is join SOCKET: its input and output are joined to the socket.
+func joinSocket() {
+	conn, err := net.Dial("unix", os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "join:", err)
+		os.Exit(1)
+	}
+	go func() {
+		_, _ = io.Copy(conn, os.Stdin)
+		_ = conn.(*net.UnixConn).CloseWrite() // nothing more is asked
+	}()
+	_, _ = io.Copy(os.Stdout, conn)
 }
 
 // scriptBound is how long a script waits for something to become so.
@@ -121,9 +139,9 @@ func agentRequest(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s: %v", args[2], err)
 		}
 		if args[0] == "dry" {
-			answer, err = c.DryRun(ctx, spec)
+			answer, err = c.DryRun(ctx, spec, nil)
 		} else {
-			answer, err = c.PutSpec(ctx, spec)
+			answer, err = c.PutSpec(ctx, spec, nil)
 		}
 	case "status":
 		answer, err = c.Status(ctx)

@@ -32,6 +32,9 @@ var statusCommand = command{
 them, which are expected on the same HTTP port. One that does not answer is shown as such. The
 command fails only where none answers.
 
+Below the table stands what the disks of this machine's node were measured to take, where
+its agent answers, which takes root, and the node has a side disk.
+
   $ holdfast status
   $ holdfast status -http-addr 127.0.0.2:8500 -json
   $ HOLDFAST_HTTP_ADDR=127.0.0.1:8500,127.0.0.2:8500 holdfast status`,
@@ -39,6 +42,7 @@ command fails only where none answers.
 		var t target
 		t.define(env, flags)
 		asJSON := flags.Bool("json", false, "print JSON")
+		socket := flags.String("agent-socket", defaultSocket, "`path` of the socket of this machine's agent")
 		return func(ctx context.Context, args []string) error {
 			if err := noArgs(args); err != nil {
 				return err
@@ -52,10 +56,17 @@ command fails only where none answers.
 			if !up {
 				return fmt.Errorf("%w: %s", api.ErrNotReached, firstError(nodes))
 			}
-			if *asJSON {
-				return printJSON(env.Stdout, clusterStatus{Leaders: leaders(nodes), Nodes: nodes})
+			rates, err := askRates(ctx, *socket, nodes)
+			if err != nil && *socket != defaultSocket { // without one there, there is nothing to say
+				fmt.Fprintf(env.Stderr, "the agent at %s does not answer: %v\n", *socket, err)
 			}
-			return printStatus(env.Stdout, nodes)
+			if *asJSON {
+				return printJSON(env.Stdout, clusterStatus{Leaders: leaders(nodes), Nodes: nodes, Rates: rates})
+			}
+			if err := printStatus(env.Stdout, nodes); err != nil {
+				return err
+			}
+			return rates.print(env.Stdout)
 		}
 	},
 }
@@ -66,6 +77,14 @@ type clusterStatus struct {
 	// of the nodes knows one.
 	Leaders map[string]string `json:"leaders"`
 	Nodes   []nodeStatus      `json:"nodes"`
+	// Rates are those of this machine's node, where its agent tells them.
+	Rates *nodeRates `json:"rates,omitempty"`
+}
+
+// nodeRates is what the disks of one node take.
+type nodeRates struct {
+	Node string `json:"node"`
+	agentapi.Rates
 }
 
 type nodeStatus struct {
@@ -223,6 +242,34 @@ func printStatus(out io.Writer, nodes []nodeStatus) error {
 		}
 	}
 	return w.Flush()
+}
+
+// askRates asks an agent for the rates of its disks. They are nil where its node is
+// none of these, or its disks were not measured.
+func askRates(ctx context.Context, socket string, nodes []nodeStatus) (*nodeRates, error) {
+	ctx, cancel := context.WithTimeout(ctx, nodeBound)
+	defer cancel()
+	st, err := agentapi.NewClient(socket).Status(ctx)
+	if err != nil || st.Rates == nil || st.Spec == nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(nodes, func(n nodeStatus) bool { return n.Name == st.Node && n.cluster == st.Spec.Cluster.ID }) {
+		return nil, nil
+	}
+	return &nodeRates{Node: st.Node, Rates: *st.Rates}, nil
+}
+
+// print writes a line.
+func (r *nodeRates) print(out io.Writer) error {
+	if r == nil {
+		return nil
+	}
+	slow := ""
+	if !r.Enough {
+		slow = "too slow: "
+	}
+	_, err := fmt.Fprintf(out, "\nthe disks of %s: %s%s (measured %s)\n", r.Node, slow, r.Verdict, r.At.UTC().Format(time.RFC3339))
+	return err
 }
 
 // failoverCell is a log's mode and where it writes, or what keeps it from failing

@@ -37,7 +37,12 @@ A node needs ca.crt, node.crt and node.key, a client ca.crt and its own two file
 which signs, stays where certificates are made. It is encrypted to host.key, in the way of
 age; keep that on another disk with --host-key.
 
-To rotate the CA without a pause: create-ca --overwrite, then bring ca.crt, which has both,
+Where an agent keeps the certificates, they are in /var/lib/holdfast/pki, and what signs is on
+every server: there, sudo holdfast cert create-client root --certs-dir=/var/lib/holdfast/pki
+makes a client's, to be brought to whoever needs it with ca.crt; holdfast tls rotate replaces
+the nodes' certificates and the CA.
+
+By hand, to rotate the CA without a pause: create-ca --overwrite, then bring ca.crt, which has both,
 to every node and client; make and bring new certificates with --overwrite; then retire-ca,
 and bring ca.crt once more. Running engines take each over by themselves.`
 
@@ -256,9 +261,11 @@ var certCreateClientCommand = command{
 	synopsis: "Make a client's certificate",
 	usage:    "NAME --certs-dir=DIR [options]",
 	help: `Makes client.NAME.crt and client.NAME.key. Whoever has them may do everything: there are
-no ACLs yet.
+no ACLs yet. On a server with an agent, --certs-dir=/var/lib/holdfast/pki makes it with the
+cluster's CA; bring ca.crt and the two files to the client, and remove the key here.
 
-  $ holdfast cert create-client root --certs-dir=certs`,
+  $ holdfast cert create-client root --certs-dir=certs
+  $ sudo holdfast cert create-client root --certs-dir=/var/lib/holdfast/pki`,
 	make: func(env *Env, flags *flag.FlagSet) func(context.Context, []string) error {
 		var f certFiles
 		f.define(env, flags)

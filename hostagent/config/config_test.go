@@ -166,7 +166,7 @@ func TestSpecThroughFile(t *testing.T) {
 		WALFailover:  agentapi.WALFailover{Mode: "side-disk", PrevPaths: agentapi.Paths{"/old", "/older"}},
 		ServerRules:  agentapi.ServerRules{SkipLeaveOnInterrupt: true, RejoinAfterLeave: true},
 	}).WithDefaults()
-	b, err := json.Marshal(FromSpec(s, map[string]string{"/data/2": "x"}))
+	b, err := json.Marshal(FromSpec(s, map[string]string{"/data/2": "x"}, "/certs"))
 	if err != nil {
 		t.Fatal(err)
 	}

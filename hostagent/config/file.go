@@ -119,8 +119,10 @@ type WAL struct {
 
 // FromSpec returns the file that says what a node spec says: the agent writes
 // it, the engine reads it, and both get one Config from it. ids are those of
-// the stores by path.
-func FromSpec(s *agentapi.Spec, ids map[string]string) *File {
+// the stores by path, certs is the directory of the engine's certificates where the
+// spec has TLS. Nothing of what is in that directory is in the file: new certificates
+// are no new configuration.
+func FromSpec(s *agentapi.Spec, ids map[string]string, certs string) *File {
 	f := &File{
 		NodeName: s.Node,
 		Cluster:  Cluster{Name: s.Cluster.Name, ID: s.Cluster.ID},
@@ -138,6 +140,10 @@ func FromSpec(s *agentapi.Spec, ids map[string]string) *File {
 		LeaveOnTerminate:     s.ServerRules.LeaveOnTerminate,
 		SkipLeaveOnInterrupt: s.ServerRules.SkipLeaveOnInterrupt,
 		RejoinAfterLeave:     s.ServerRules.RejoinAfterLeave,
+	}
+	if s.TLS != nil {
+		f.CertsDir, f.Ports.HTTPS = certs, s.Ports.HTTPS
+		f.Addresses = Addresses{HTTP: plainHost(s.BindAddress), HTTPS: s.BindAddress}
 	}
 	for _, srv := range s.Servers {
 		f.Servers = append(f.Servers, Server{Name: srv.Name, Address: srv.Address, Voter: new(srv.Voter)})

@@ -49,8 +49,8 @@ func (f *File) listeners(c *Config) error {
 			return err
 		}
 		// client_addr and bind_addr are for the listeners that have TLS.
-		if f.Addresses.HTTP == "" && !loopback(plain) {
-			plain = "127.0.0.1"
+		if f.Addresses.HTTP == "" {
+			plain = plainHost(plain)
 		}
 	} else if f.Ports.HTTPS > 0 || f.Addresses.HTTPS != "" {
 		c.Warnings = append(c.Warnings, "ports.https and addresses.https have no effect without certificates: give certs_dir")
@@ -64,6 +64,23 @@ func (f *File) listeners(c *Config) error {
 		return refuse("ports.https", c.TLS.HTTPSAddress, "the address of plain HTTP too", "Give each listener a port of its own.")
 	}
 	return nil
+}
+
+// plainHost is where plain HTTP listens beside an address that has TLS.
+func plainHost(bind string) string {
+	if loopback(bind) {
+		return bind
+	}
+	return "127.0.0.1"
+}
+
+// HTTPAddress is host:port of the plain HTTP API of an engine with this spec.
+func HTTPAddress(s *agentapi.Spec) string {
+	host := s.BindAddress
+	if s.TLS != nil {
+		host = plainHost(host)
+	}
+	return net.JoinHostPort(host, strconv.Itoa(s.Ports.HTTP))
 }
 
 func (f *File) tls(c *Config) error {

@@ -4,7 +4,9 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 
@@ -85,6 +87,49 @@ func TestTLSRefusals(t *testing.T) {
 				t.Errorf("error is %+v", err)
 			}
 		})
+	}
+}
+
+// What the agent writes for a spec with TLS: HTTPS where others reach it, plain HTTP on
+// loopback alone, where the agent asks. Other certificates are no other configuration;
+// TLS or none is.
+func TestSpecWithTLS(t *testing.T) {
+	for _, tc := range []struct{ bind, http, https string }{
+		{"10.0.0.1", "127.0.0.1:8500", "10.0.0.1:8501"},
+		{"2001:db8::1", "127.0.0.1:8500", "[2001:db8::1]:8501"},
+		{"127.0.1.1", "127.0.1.1:8500", "127.0.1.1:8501"},
+	} {
+		s := (&agentapi.Spec{
+			Cluster: agentapi.Cluster{Name: "orders", ID: "6f2d1c9e-7a53-4c1e-9a55-0f5b3d1c2e4f"}, Node: "a", BindAddress: tc.bind,
+			Servers: []agentapi.Server{{Name: "a", Address: net.JoinHostPort(tc.bind, "8300"), Voter: true}},
+			Stores:  []agentapi.StoreSpec{{Path: "/data"}}, TLS: &agentapi.TLS{},
+		}).WithDefaults()
+		through := func() *Config {
+			t.Helper()
+			b, err := json.Marshal(FromSpec(s, nil, "/etc/holdfast/certs"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, unknown := decode(t, string(b))
+			c, err := f.Config()
+			if err != nil || len(unknown) > 0 || len(c.Warnings) > 0 {
+				t.Fatal(err, unknown, c)
+			}
+			return c
+		}
+		c := through()
+		want := &TLS{CA: "/etc/holdfast/certs/ca.crt", Cert: "/etc/holdfast/certs/node.crt", Key: "/etc/holdfast/certs/node.key", HTTPSAddress: tc.https}
+		if diff := cmp.Diff(want, c.TLS); diff != "" || c.HTTPAddress != tc.http || HTTPAddress(s) != tc.http {
+			t.Errorf("%s: HTTP at %s, asked at %s\n%s", tc.bind, c.HTTPAddress, HTTPAddress(s), diff)
+		}
+		hash := c.Hash()
+		s.TLS = &agentapi.TLS{Hosts: []string{"db1"}, Rotation: "2"}
+		if through().Hash() != hash {
+			t.Errorf("%s: another certificate is another configuration", tc.bind)
+		}
+		if s.TLS, s.Ports.HTTPS = nil, 0; loopback(tc.bind) && through().Hash() == hash {
+			t.Errorf("%s: without TLS it is the same configuration", tc.bind)
+		}
 	}
 }
 

@@ -3,8 +3,8 @@
 
 // Package layout makes the directories of a node what its spec says: it
 // creates them, gives a store its identity, and refuses what is not the
-// node's. Devices, file systems and mounts are package layout/disk's, which the
-// agent does not use yet; a directory whose spec names a device has to lie on it.
+// node's. Devices, file systems and mounts are package layout/disk's; a directory whose
+// spec names a device or a mount point has to lie on it.
 //
 // As in Ignition, what should be is compared with what is, and the outcome is
 // a step or a refusal that names the field and both values: missing or empty →
@@ -12,5 +12,5 @@
 // disks and may hang with them; Decide is pure; Apply makes.
 //
 // On disk: the directories, mode 0700, and the identity file of package
-// engine/store. Nothing is ever removed.
+// engine/store, both of the user that the engine runs as. Nothing is ever removed.
 package layout

@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/mountinfo"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/store"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 )
 
@@ -22,10 +23,16 @@ type Want struct {
 	Field  string // its attribute in the spec, for errors
 	Path   string
 	Device string // the block device that it must lie on, if named
+	Mount  string // the mount point that it must lie on, if named
+	// Owner is whose the directory is, and a store's files; nil is whoever makes it.
+	Owner *Owner
 	// Store is the identity that a store should have, nil for the side disk. Its
 	// StoreID is the one on record, empty where there was none yet.
 	Store *store.Identity
 }
+
+// Owner is a user and a group.
+type Owner struct{ UID, GID int }
 
 // Found is what is there.
 type Found struct {
@@ -35,6 +42,7 @@ type Found struct {
 	// named, as MAJ:MIN; DeviceErr says why the latter is not known.
 	Mount, Device string
 	DeviceErr     error
+	Point         string // the mount point that the path lies on
 	// Store is the identity in the directory; StoreErr says why there is none.
 	Store    *store.Identity
 	StoreErr error
@@ -65,7 +73,7 @@ func Look(w Want) (Found, error) {
 	if err != nil {
 		return f, err
 	}
-	f.Mount = m.MajMin()
+	f.Mount, f.Point = m.MajMin(), m.Point
 	if w.Device != "" {
 		f.Device, f.DeviceErr = deviceNumber(w.Device)
 	}
@@ -104,6 +112,10 @@ func Decide(w Want, f Found) (Step, error) {
 			return refuse("device", fmt.Sprintf("it lies on device %s, not on %s (%s)", f.Mount, f.Device, w.Device),
 				"Mount "+w.Device+" there; nothing was written to the disk below.")
 		}
+	}
+	if w.Mount != "" && f.Point != w.Mount {
+		return refuse("disk.mount", fmt.Sprintf("it lies on the mount %s, not on %s, where nothing is mounted", f.Point, w.Mount),
+			"The agent mounts it again; nothing was written to the disk below.")
 	}
 	if f.NotDir {
 		return refuse("path", "it is not a directory", "Give another path.")
@@ -150,7 +162,7 @@ func matches(w Want, got store.Identity) error {
 	return nil
 }
 
-// Apply brings the directory of w to what it should be and returns the id of
+// Apply brings the directory of w to what it should be, durably, and returns the id of
 // its store, empty for the side disk. Doing it again changes nothing.
 func Apply(w Want) (string, error) {
 	f, err := Look(w)
@@ -161,20 +173,83 @@ func Apply(w Want) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	id := ""
+	if step == Make && w.Owner != nil {
+		if err := makeParents(w.Path); err != nil {
+			return "", err
+		}
+	}
 	switch {
 	case step == Use && w.Store == nil:
-		return "", nil
 	case step == Use:
-		return f.Store.StoreID, nil
+		id = f.Store.StoreID
 	case w.Store == nil:
-		return "", makeDir(w.Path)
+		err = makeDir(w.Path)
+	default:
+		made := *w.Store
+		made.StoreID = uuid.NewString()
+		id, err = made.StoreID, store.Create(w.Path, made)
 	}
-	id := *w.Store
-	id.StoreID = uuid.NewString()
-	if err := store.Create(w.Path, id); err != nil {
-		return "", err
+	if err == nil && w.Owner != nil {
+		err = own(w)
 	}
-	return id.StoreID, nil
+	return id, err
+}
+
+// makeParents makes the directories above path, so that its owner gets there.
+func makeParents(path string) error {
+	parent := filepath.Dir(path)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return err
+	}
+	return vfs.OS{}.SyncDir(filepath.Dir(parent))
+}
+
+// sideName is the one directory that engines make in a side directory.
+const sideName = "side"
+
+// own gives the directory of w to its owner where it, or what an engine needs first in it,
+// is another's: also where an earlier run ended between the making and this. All of a
+// store is its owner's. Of a side directory, which may be anybody's, that is what engines
+// write there.
+func own(w Want) error {
+	root, err := os.OpenRoot(w.Path) // no link in it leads out
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }() // nothing is written through it
+	names := []string{store.FileName, store.LockName, "."}
+	if w.Store == nil {
+		names = []string{sideName, "."}
+	}
+	foreign := false
+	for _, name := range names {
+		fi, err := root.Lstat(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if owned(fi, *w.Owner) {
+			continue
+		}
+		if w.Store == nil && name == sideName {
+			if err := Give(root, sideName, *w.Owner); err != nil {
+				return err
+			}
+		}
+		foreign = true
+	}
+	switch {
+	case !foreign:
+		return nil
+	case w.Store != nil:
+		err = Give(root, ".", *w.Owner)
+	default:
+		err = errors.Join(root.Lchown(".", w.Owner.UID, w.Owner.GID), vfs.OS{}.SyncDir(w.Path))
+	}
+	return errors.Join(err, vfs.OS{}.SyncDir(filepath.Dir(w.Path)))
 }
 
 // makeDir makes a directory and waits until its name is durable.
@@ -182,9 +257,5 @@ func makeDir(path string) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return err
 	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return vfs.OS{}.SyncDir(filepath.Dir(path))
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -24,6 +25,7 @@ func TestDecide(t *testing.T) {
 	ours := store.Identity{Cluster: "orders", ClusterID: "c1", Node: "a", NodeID: "n1", StoreID: "s1"}
 	other := func(edit func(*store.Identity)) Found { id := ours; edit(&id); return Found{Store: &id} }
 	onDevice := func(w Want) Want { w.Device = "/dev/sdb"; return w }
+	onMount := func(w Want) Want { w.Mount = "/data"; return w }
 	for _, tc := range []struct {
 		name string
 		w    Want
@@ -46,6 +48,8 @@ func TestDecide(t *testing.T) {
 		{"on its device", onDevice(want("")), Found{Mount: "8:16", Device: "8:16", StoreErr: store.ErrNoIdentity}, Make, ""},
 		{"not mounted", onDevice(want("")), Found{Mount: "8:1", Device: "8:16", StoreErr: store.ErrNoIdentity}, Use, "it lies on device 8:1, not on 8:16 (/dev/sdb)"},
 		{"device missing", onDevice(want("")), Found{Mount: "8:1", DeviceErr: os.ErrNotExist}, Use, "cannot be looked at"},
+		{"on its mount", onMount(want("")), Found{Point: "/data", StoreErr: store.ErrNoIdentity}, Make, ""},
+		{"below its mount point nothing is mounted", onMount(want("")), Found{Point: "/", Missing: true, StoreErr: store.ErrNoIdentity}, Use, "it lies on the mount /, not on /data"},
 		{"side disk", Want{Field: "side_disk", Path: "/side"}, Found{Missing: true}, Make, ""},
 		{"side disk there", Want{Field: "side_disk", Path: "/side"}, Found{}, Use, ""},
 	} {
@@ -92,6 +96,64 @@ func TestApply(t *testing.T) {
 	side := Want{Field: "side_disk", Path: filepath.Join(dir, "side"), Device: "/dev/null"}
 	if _, err := Apply(side); err == nil || !strings.Contains(err.Error(), "not a block device") {
 		t.Errorf("a character device: %v", err)
+	}
+}
+
+// What is the engine's belongs to its user, also where an earlier run ended between the
+// making and the giving. Seen to fail without own, with own only after Make, and without what is
+// below the directories.
+func TestOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files away")
+	}
+	dir := t.TempDir()
+	w := want("")
+	w.Path, w.Owner = filepath.Join(dir, "data", "1"), &Owner{UID: 4711, GID: 4712}
+	side := Want{Field: "side_disk", Path: filepath.Join(dir, "side"), Owner: w.Owner}
+	log, link := filepath.Join(w.Path, "raft", "default", "wal"), filepath.Join(w.Path, "raft", "link")
+	journal, theirs, outside := filepath.Join(side.Path, "side", "s1", "journal"), filepath.Join(side.Path, "theirs"), filepath.Join(dir, "outside")
+	mine := []string{w.Path, filepath.Join(w.Path, store.FileName), filepath.Join(w.Path, store.LockName), side.Path, log, filepath.Dir(log), link, journal, filepath.Dir(journal)}
+	for _, again := range []bool{false, true} {
+		if again {
+			for _, path := range []string{filepath.Join(w.Path, store.LockName), log, journal, theirs, outside} {
+				if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.Symlink(outside, link); err != nil {
+				t.Fatal(err)
+			}
+			for _, path := range mine { // the number that the engine's user had before
+				if err := os.Lchown(path, 4700, 4701); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for _, w := range []Want{w, side} {
+			if _, err := Apply(w); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, path := range mine {
+			fi, err := os.Lstat(path)
+			if !again && errors.Is(err, os.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if st := fi.Sys().(*syscall.Stat_t); st.Uid != 4711 || st.Gid != 4712 {
+				t.Errorf("again %v: %s belongs to %d:%d", again, path, st.Uid, st.Gid)
+			}
+		}
+	}
+	for _, path := range []string{theirs, outside} {
+		if fi, err := os.Stat(path); err != nil || fi.Sys().(*syscall.Stat_t).Uid != 0 {
+			t.Errorf("%s was given away: %v", path, err)
+		}
+	}
+	if fi, err := os.Stat(filepath.Dir(w.Path)); err != nil || fi.Mode().Perm() != 0o755 {
+		t.Errorf("its owner does not get there: %v %v", fi, err)
 	}
 }
 

@@ -9,8 +9,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/url"
@@ -46,8 +48,15 @@ func NewCA(cluster string, now time.Time, lifetime time.Duration) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Each CA of a cluster has a name of its own, so that what a listener asks for in a
+	// handshake tells which of them it trusts.
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	mark := sha256.Sum256(public)
 	template := &x509.Certificate{
-		Subject:   pkix.Name{Organization: []string{"Holdfast"}, CommonName: "Holdfast CA " + cluster},
+		Subject:   pkix.Name{Organization: []string{"Holdfast"}, CommonName: "Holdfast CA " + cluster, SerialNumber: hex.EncodeToString(mark[:8])},
 		NotBefore: now.Add(-backdate), NotAfter: now.Add(lifetime),
 		URIs:                  []*url.URL{id.uri()},
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,

@@ -28,6 +28,8 @@
 //	host.key            this host's own key, an age identity; it never leaves the host
 //	node.crt, node.key  this node's certificate and its key
 //	client.NAME.crt, client.NAME.key
+//	pki.json             where an agent keeps the directory: whose it is, and a CA that is
+//	                     on its way in; see Keyring
 //
 // ca.key and host.key are needed where certificates are signed, and nowhere
 // else. With host.key in the same directory the encryption guards copies of
@@ -49,5 +51,6 @@
 //
 // There are no revocation lists: a certificate ends with its lifetime, or with
 // the CA that signed it. Nothing is sent anywhere: another server's certificate
-// or the wrapped key travels by the hand of whoever asked for it.
+// or the wrapped key travels by the hand of whoever asked for it, a person or package
+// rotation.
 package pki

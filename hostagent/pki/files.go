@@ -70,8 +70,10 @@ const (
 const maxFile = 1 << 20
 
 // write makes b the content of a file that its owner alone can read, durably.
-func write(path string, b []byte) error {
-	if err := vfs.WriteFileAtomic(vfs.OS{}, path, b); err != nil {
+func write(path string, b []byte) error { return writeOn(vfs.OS{}, path, b) }
+
+func writeOn(fsys vfs.FS, path string, b []byte) error {
+	if err := vfs.WriteFileAtomic(fsys, path, b); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
@@ -79,13 +81,16 @@ func write(path string, b []byte) error {
 
 // WriteCerts replaces a file by certificates.
 func WriteCerts(path string, certs ...*x509.Certificate) error {
+	return write(path, EncodeCerts(certs...))
+}
+
+// EncodeCerts is what WriteCerts writes.
+func EncodeCerts(certs ...*x509.Certificate) []byte {
 	var b bytes.Buffer
 	for _, c := range certs {
-		if err := pem.Encode(&b, &pem.Block{Type: certBlock, Bytes: c.Raw}); err != nil {
-			return err
-		}
+		b.Write(pem.EncodeToMemory(&pem.Block{Type: certBlock, Bytes: c.Raw}))
 	}
-	return write(path, b.Bytes())
+	return b.Bytes()
 }
 
 // WriteKey replaces a file by a key in the clear.

@@ -94,6 +94,11 @@ func LoadCAs(path, cluster string, now time.Time) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
+	return checkCAs(path, all, cluster, now)
+}
+
+// checkCAs is what LoadCAs takes of the certificates that path had.
+func checkCAs(path string, all []*x509.Certificate, cluster string, now time.Time) ([]*x509.Certificate, error) {
 	var cas []*x509.Certificate
 	var first error
 	for _, c := range all {

@@ -15,6 +15,8 @@ import (
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
 )
 
 // HostKey opens what was encrypted for this host. Files are those of age, so
@@ -22,7 +24,9 @@ import (
 type HostKey struct{ id *age.X25519Identity }
 
 // EnsureHostKey opens the host key at path, and makes it where there is none.
-func EnsureHostKey(path string) (*HostKey, error) {
+func EnsureHostKey(path string) (*HostKey, error) { return ensureHostKey(vfs.OS{}, path) }
+
+func ensureHostKey(fsys vfs.FS, path string) (*HostKey, error) {
 	k, err := OpenHostKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return k, err
@@ -31,7 +35,7 @@ func EnsureHostKey(path string) (*HostKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := write(path, fmt.Appendf(nil, "# public key: %s\n%s\n", id.Recipient(), id)); err != nil {
+	if err := writeOn(fsys, path, fmt.Appendf(nil, "# public key: %s\n%s\n", id.Recipient(), id)); err != nil {
 		return nil, err
 	}
 	return &HostKey{id}, nil

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package provision brings a host to what a list of ordered steps says: files and
-// shell commands, Packer's idea made declarative. The host agent does not use it
-// yet: no field of a node's spec leads here.
+// shell commands, Packer's idea made declarative. The host agent makes the steps of
+// a node's spec from it.
 //
 // A step has a hash over everything that changes its effect. The host records the
 // hash of each step that was done, so a step that was edited shows in the plan and
@@ -34,7 +34,9 @@
 // it reaches a command by its environment and a file by its content, and is taken out
 // of the output that an error shows, also line by line, whichever step it is of. What a
 // command derives from a secret is not known here. Without the key, steps with secrets
-// look changed. Short values that are not secret are in record and plan as they are.
+// look changed. Of a secret only the name may be known, as in a host agent that was
+// started after the steps were done: what was done with it counts as done, a step that
+// would have to run with it is not run, and no command's output is shown meanwhile. Short values that are not secret are in record and plan as they are.
 //
 // A command runs in a session of its own, its text in no argument list. Nothing of its
 // process group outlives it: services belong to systemd. A process that leaves the

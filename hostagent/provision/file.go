@@ -14,6 +14,9 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/atomicfile"
 )
 
 // writeFile makes the file what it should be: after a crash the old one is there or
@@ -32,48 +35,13 @@ func writeFile(s *Step, key Key) (*Disk, error) {
 	if fi, err := os.Lstat(f.Path); err == nil && fi.IsDir() {
 		return nil, fmt.Errorf("%s is a directory", f.Path)
 	}
-	dir := filepath.Dir(f.Path)
-	if err := makeDirs(dir); err != nil {
+	if err := makeDirs(filepath.Dir(f.Path)); err != nil {
 		return nil, err
 	}
-	if err := replace(f.Path, content, uid, gid, f.mode()); err != nil {
-		return nil, err
-	}
-	if err := syncDir(dir); err != nil {
+	if err := atomicfile.Write(f.Path, content, atomicfile.Owner{UID: uid, GID: gid, Mode: f.mode()}); err != nil {
 		return nil, err
 	}
 	return lookAt(f.Path, s.Name, key)
-}
-
-// replace writes a second file and renames it.
-func replace(path string, content []byte, uid, gid int, mode fs.FileMode) (err error) {
-	temp := path + ".new"
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(temp) // the error that is returned counts
-		}
-	}()
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Chown(uid, gid)
-	}
-	if err == nil {
-		err = f.Chmod(mode) // after chown, which takes bits away
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
 }
 
 // makeDirs makes a directory and those above it that are missing, durably.
@@ -90,15 +58,7 @@ func makeDirs(dir string) error {
 	if err := os.Chmod(dir, 0o755); err != nil { // whatever the umask is
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return vfs.OS{}.SyncDir(filepath.Dir(dir))
 }
 
 // ids are the numbers of owner and group, -1 where none is named.

@@ -23,13 +23,21 @@ type Key [32]byte
 // new version, and every step of every host runs again: testdata/hashes pins it.
 const encodingVersion = "1"
 
+// hmacPrefix begins the attribute that stands for a secret; unknownSum, which is no
+// sum of any, follows where the secret is not known.
+const (
+	hmacPrefix = "hmac-sha256:"
+	unknownSum = "unknown"
+)
+
 // maxShown is the longest value that a record and a plan show as it is.
 const maxShown = 80
 
 // attributes lists what changes the effect of a step, by name, as records keep and
 // plans show it. Timeouts, retries, pauses, the nodes and Then are not among them:
-// they say when and how often, not what.
-func (s *Step) attributes(key Key) map[string]string {
+// they say when and how often, not what. A secret that is not known is taken to be
+// the one of what was done before, where that had one.
+func (s *Step) attributes(key Key, before map[string]string) map[string]string {
 	a := map[string]string{}
 	put := func(name, value string) { // what is left out is not listed, so that new attributes change no hash
 		if value != "" {
@@ -38,9 +46,14 @@ func (s *Step) attributes(key Key) map[string]string {
 	}
 	vars := func(prefix string, values map[string]Value) {
 		for name, v := range values {
-			if v.secret {
-				a[prefix+name] = "hmac-sha256:" + key.sum(s.Name, prefix+name, v.text)
-			} else {
+			switch was := before[prefix+name]; {
+			case v.unknown != "" && strings.HasPrefix(was, hmacPrefix):
+				a[prefix+name] = was
+			case v.unknown != "":
+				a[prefix+name] = hmacPrefix + unknownSum
+			case v.secret:
+				a[prefix+name] = hmacPrefix + key.sum(s.Name, prefix+name, v.text)
+			default:
 				a[prefix+name] = shown(v.text)
 			}
 		}
@@ -103,7 +116,7 @@ func canonical(attributes map[string]string) []byte {
 func shown(value string) string {
 	odd := func(r rune) bool { return !unicode.IsPrint(r) }
 	if len(value) > maxShown || !utf8.ValidString(value) || strings.ContainsFunc(value, odd) ||
-		strings.HasPrefix(value, "sha256:") || strings.HasPrefix(value, "hmac-sha256:") {
+		strings.HasPrefix(value, "sha256:") || strings.HasPrefix(value, hmacPrefix) {
 		return digest(value)
 	}
 	return value

@@ -7,8 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
 )
@@ -25,7 +30,11 @@ type Host struct {
 type given struct {
 	key Key
 	// secrets are those of all steps: a command may print what an earlier step wrote.
-	secrets []string
+	// Where some are not known, no output can be shown without them: unknown are their
+	// names.
+	secrets, unknown []string
+	// lock is the run's, handed to commands: see Host.lock.
+	lock *os.File
 }
 
 // NewHost returns the host of a node, which keeps its record in dir.
@@ -94,17 +103,24 @@ func (h *Host) Plan(steps []Step) (Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan, _, err := h.plan(steps, key)
+	plan, _, err := h.plan(steps, key, true)
 	return plan, err
 }
 
-func (h *Host) plan(steps []Step, key Key) (Plan, Record, error) {
+// Record returns what is on record. It looks at nothing else.
+func (h *Host) Record() (Record, error) { return readRecord(vfs.OS{}, h.dir) }
+
+// plan looks at the files of steps that were done only where it is told to.
+func (h *Host) plan(steps []Step, key Key, look bool) (Plan, Record, error) {
 	record, err := readRecord(vfs.OS{}, h.dir)
 	if err != nil {
 		return nil, record, err
 	}
 	disk := map[string]*Disk{}
 	for i := range steps {
+		if !look {
+			break
+		}
 		if was := record.Steps[steps[i].Name].Disk; was != nil {
 			if disk[steps[i].Name], err = lookAt(was.Path, steps[i].Name, key); err != nil {
 				return nil, record, err
@@ -119,20 +135,31 @@ func (h *Host) plan(steps []Step, key Key) (Plan, Record, error) {
 // durable before the next thing happens. report, where not nil, is called from this
 // goroutine. Run returns ErrBusy where another run is on.
 func (h *Host) Run(ctx context.Context, steps []Step, report func(Event)) (Result, error) {
-	var res Result
+	return h.run(ctx, steps, report, false)
+}
+
+// Resume does what a Run of the same steps, which nobody saw the end of, left to do. It
+// differs from Run in what nobody asked for again: a step that failed ends it, with
+// ErrFailedBefore in the *StepError, and files are not looked at, so that one which
+// somebody changed since stays.
+func (h *Host) Resume(ctx context.Context, steps []Step, report func(Event)) (Result, error) {
+	return h.run(ctx, steps, report, true)
+}
+
+func (h *Host) run(ctx context.Context, steps []Step, report func(Event), resume bool) (res Result, err error) {
 	if err := Validate(steps); err != nil {
 		return res, err
 	}
-	unlock, err := h.lock()
+	lock, err := h.lock()
 	if err != nil {
 		return res, err
 	}
-	defer unlock()
+	defer func() { unlock(lock, errors.Is(err, ErrHeld)) }()
 	key, err := makeKey(vfs.OS{}, h.dir)
 	if err != nil {
 		return res, err
 	}
-	plan, record, err := h.plan(steps, key)
+	plan, record, err := h.plan(steps, key, !resume)
 	if err != nil {
 		return res, err
 	}
@@ -140,12 +167,15 @@ func (h *Host) Run(ctx context.Context, steps []Step, report func(Event)) (Resul
 	if report == nil {
 		report = func(Event) {}
 	}
-	r := &run{host: h, record: record, given: given{key: key}, report: report}
+	r := &run{host: h, record: record, given: given{key: key, lock: lock}, report: report}
 	byName := map[string]*Step{}
 	for i := range steps {
 		byName[steps[i].Name] = &steps[i]
 		r.given.secrets = append(r.given.secrets, steps[i].secrets()...)
+		r.given.unknown = append(r.given.unknown, steps[i].unknown()...)
 	}
+	slices.Sort(r.given.unknown)
+	r.given.unknown = slices.Compact(r.given.unknown)
 	if err := r.due(plan); err != nil {
 		return res, err
 	}
@@ -155,6 +185,12 @@ func (h *Host) Run(ctx context.Context, steps []Step, report func(Event)) (Resul
 			if err := r.forget(d); err != nil {
 				return res, err
 			}
+		case resume && d.failed:
+			res.Failed = d.Step
+			return res, &StepError{Step: d.Step, Err: fmt.Errorf("%s, and is %w", d.Why, ErrFailedBefore)}
+		case len(d.Unknown) > 0:
+			res.Failed = d.Step
+			return res, &StepError{Step: d.Step, Err: fmt.Errorf("its secret %s is %w", strings.Join(d.Unknown, ", "), ErrUnknownSecret)}
 		case d.Runs():
 			if err := r.step(ctx, byName[d.Step], d); err != nil {
 				res.Failed = d.Step
@@ -166,8 +202,10 @@ func (h *Host) Run(ctx context.Context, steps []Step, report func(Event)) (Resul
 	return res, nil
 }
 
-// lock takes the host's lock, which the kernel gives back when this process ends.
-func (h *Host) lock() (unlock func(), err error) {
+// lock takes the host's lock. It belongs to the open file: a command that is handed it
+// holds it too, so that a step which outlives its agent, killed in the midst of it, is not
+// run a second time beside itself. The kernel gives it back when the last of them ends.
+func (h *Host) lock() (*os.File, error) {
 	if err := (vfs.OS{}).MkdirAll(h.dir); err != nil {
 		return nil, err
 	}
@@ -178,7 +216,20 @@ func (h *Host) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	return func() { _ = l.Close() }, nil // which unlocks
+	f, ok := l.(*os.File)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("the lock of %s is no file: %w", h.dir, errors.ErrUnsupported), l.Close())
+	}
+	return f, nil
+}
+
+// unlock gives the lock back, also where a command left something running that was handed
+// it; but not while the kernel holds a command that was ended.
+func unlock(lock *os.File, held bool) {
+	if !held {
+		_ = unix.Flock(int(lock.Fd()), unix.LOCK_UN) // Close does it where nobody else has the file
+	}
+	_ = lock.Close()
 }
 
 // run is one run, which holds the lock.
@@ -268,7 +319,7 @@ func (h *Host) do(ctx context.Context, s *Step, g given) (*Disk, error) {
 	if s.File != nil {
 		return writeFile(s, g.key)
 	}
-	return nil, runShell(ctx, h.node, s, g.secrets)
+	return nil, runShell(ctx, h.node, s, g)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -14,6 +14,7 @@ const tailBytes = 4096
 
 // output keeps the end of what is written to it, with secrets taken out.
 type output struct {
+	unknown []string // names of secrets that could be in it and are not known
 	secrets []string // none is empty
 	extra   int      // bytes kept beyond tailBytes: a secret that is cut is found whole
 
@@ -25,8 +26,8 @@ type output struct {
 	}
 }
 
-func newOutput(secrets []string) *output {
-	o := &output{secrets: parts(secrets)}
+func newOutput(g given) *output {
+	o := &output{unknown: g.unknown, secrets: parts(g.secrets)}
 	for _, s := range o.secrets {
 		o.extra = max(o.extra, len(s))
 	}
@@ -50,6 +51,9 @@ func (o *output) Write(p []byte) (int, error) {
 func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if len(o.unknown) > 0 && len(o.mu.buf) > 0 {
+		return "(not shown: the secret " + strings.Join(o.unknown, ", ") + " could be in it, and is not known any more)"
+	}
 	from := max(0, len(o.mu.buf)-tailBytes)
 	s := strings.ToValidUTF8(mask(string(o.mu.buf), from, o.secrets), "?")
 	if from > 0 || o.mu.dropped {

@@ -36,10 +36,13 @@ type Decision struct {
 	Action  Action       `json:"action"`
 	Why     string       `json:"why"`
 	Changes []Difference `json:"changes,omitempty"`
-	// forced: it runs because an earlier step does.
-	forced bool
-	hash   string
-	attrs  map[string]string
+	// Unknown are the names of secrets that are not known, of a step that is to be run
+	// and cannot be without them.
+	Unknown []string `json:"unknown,omitempty"`
+	// forced: it runs because an earlier step does; failed: it did, as it is wanted now.
+	forced, failed bool
+	hash           string
+	attrs          map[string]string
 }
 
 // Runs reports whether the step is to be done.
@@ -59,6 +62,9 @@ func (p Plan) String() string {
 	var b strings.Builder
 	for _, d := range p {
 		fmt.Fprintf(&b, "%-6s %s: %s\n", d.Action, d.Step, d.Why)
+		if len(d.Unknown) > 0 {
+			fmt.Fprintf(&b, "       not known any more: %s\n", strings.Join(d.Unknown, ", "))
+		}
 		for _, c := range d.Changes {
 			fmt.Fprintf(&b, "       %s: %s → %s\n", c.Attribute, cmp.Or(c.From, "none"), cmp.Or(c.To, "none"))
 		}
@@ -101,6 +107,9 @@ func MakePlan(steps []Step, f Facts) Plan {
 		if cause == "" && d.Runs() && s.Then == ThenAll {
 			cause = s.Name
 		}
+		if d.Runs() {
+			d.Unknown = s.unknown()
+		}
 		plan = append(plan, d)
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Record.Steps)) {
@@ -112,7 +121,7 @@ func MakePlan(steps []Step, f Facts) Plan {
 }
 
 func decide(s *Step, entry Entry, recorded bool, f Facts) Decision {
-	attrs := s.attributes(f.Key)
+	attrs := s.attributes(f.Key, entry.Attributes)
 	d := Decision{Step: s.Name, hash: hash(attrs), attrs: attrs}
 	if !recorded {
 		d.Action, d.Why = Run, "it was never done here"
@@ -128,7 +137,7 @@ func decide(s *Step, entry Entry, recorded bool, f Facts) Decision {
 	case entry.State == Started:
 		d.Action, d.Why = Rerun, "it was interrupted: started at "+stamp(entry)+", and no end is on record"
 	case entry.State == Failed:
-		d.Action, d.Why = Rerun, "it failed at "+stamp(entry)
+		d.Action, d.Why, d.failed = Rerun, "it failed at "+stamp(entry), same
 	case entry.State == Due:
 		d.Action, d.Why = Rerun, "an earlier step that says then = all was run, and this one was not after it"
 	default:
@@ -166,7 +175,7 @@ func differences(from, to map[string]string) []Difference {
 // short is an attribute as a plan shows it: of a digest the beginning, of a secret none.
 func short(value string) string {
 	const digits = 12
-	if strings.HasPrefix(value, "hmac-sha256:") {
+	if strings.HasPrefix(value, hmacPrefix) {
 		return hidden
 	}
 	if sum, ok := strings.CutPrefix(value, "sha256:"); ok && len(sum) > digits {

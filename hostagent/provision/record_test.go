@@ -52,7 +52,7 @@ func TestHashes(t *testing.T) {
 		if err := Validate([]Step{s}); err != nil {
 			t.Fatal(err)
 		}
-		a := s.attributes(key)
+		a := s.attributes(key, nil)
 		b.WriteString(s.Name + " " + hash(a) + "\n" + string(canonical(a)) + "\n\n")
 	}
 	golden(t, "hashes", b.String())
@@ -87,11 +87,11 @@ func TestWhatIsHashed(t *testing.T) {
 	} {
 		s := base()
 		tc.edit(&s)
-		if same := hash(was.attributes(Key{})) == hash(s.attributes(Key{})); same != tc.same {
+		if same := hash(was.attributes(Key{}, nil)) == hash(s.attributes(Key{}, nil)); same != tc.same {
 			t.Errorf("%s: same hash: %v", name, same)
 		}
 	}
-	if hash(was.attributes(Key{})) == hash(was.attributes(Key{1})) {
+	if hash(was.attributes(Key{}, nil)) == hash(was.attributes(Key{1}, nil)) {
 		t.Error("the host's key is not in it")
 	}
 }

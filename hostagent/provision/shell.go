@@ -33,7 +33,7 @@ const (
 // runShell runs the commands once. It returns when the shell and its whole process
 // group have ended; with ErrHeld when the kernel did not let go of them in time. The
 // secrets are taken out of what an error tells.
-func runShell(ctx context.Context, node string, s *Step, secrets []string) error {
+func runShell(ctx context.Context, node string, s *Step, g given) error {
 	sh := s.Shell
 	script, err := memfd(sh.text())
 	if err != nil {
@@ -44,9 +44,12 @@ func runShell(ctx context.Context, node string, s *Step, secrets []string) error
 	if err != nil {
 		return err
 	}
-	out := newOutput(secrets)
+	out := newOutput(g)
 	cmd := exec.Command(shellPath, "-eu", "/dev/fd/3") //nolint:noctx // the group is ended below, which CommandContext does not
 	cmd.ExtraFiles = []*os.File{script}
+	if g.lock != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, g.lock)
+	}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.WaitDelay = grace // for a pipe that a process outside the group keeps open
 	cmd.Dir = "/"

@@ -42,7 +42,7 @@ func TestShell(t *testing.T) {
 		{"no such user", &Step{Name: "s", Shell: &Shell{User: "no-such-user", Script: "true"}}, "unknown user"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			err := runShell(t.Context(), "n1", tc.step, nil)
+			err := runShell(t.Context(), "n1", tc.step, given{})
 			if tc.says == "" && err != nil || tc.says != "" && (err == nil || !strings.Contains(err.Error(), tc.says)) {
 				t.Errorf("got %v, want %q", err, tc.says)
 			}
@@ -53,7 +53,7 @@ func TestShell(t *testing.T) {
 // The agent's own environment does not reach a command.
 func TestEnvironmentIsClean(t *testing.T) {
 	t.Setenv("HOLDFAST_PROVISION_TEST", "leaked")
-	if err := runShell(t.Context(), "n1", shell(`test -z "${HOLDFAST_PROVISION_TEST-}"`), nil); err != nil {
+	if err := runShell(t.Context(), "n1", shell(`test -z "${HOLDFAST_PROVISION_TEST-}"`), given{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -63,7 +63,7 @@ func TestUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root changes users")
 	}
-	err := runShell(t.Context(), "n1", &Step{Name: "s", Shell: &Shell{User: "nobody", Script: `test "$(id -un) $USER $(id -G)" = "nobody nobody $(id -g)"`}}, nil)
+	err := runShell(t.Context(), "n1", &Step{Name: "s", Shell: &Shell{User: "nobody", Script: `test "$(id -un) $USER $(id -G)" = "nobody nobody $(id -g)"`}}, given{})
 	if err != nil {
 		t.Error(err)
 	}
@@ -105,7 +105,7 @@ func TestTimeoutEndsTheGroup(t *testing.T) {
 				child = pidFile(t, path)
 				cancel(fmt.Errorf("%w: more than 1s", ErrTimeout))
 			}()
-			err := runShell(ctx, "n1", s, nil)
+			err := runShell(ctx, "n1", s, given{})
 			if !errors.Is(err, ErrTimeout) {
 				t.Errorf("ended with %v", err)
 			}
@@ -146,7 +146,7 @@ func end(t *testing.T, pid int) {
 func TestNothingIsLeft(t *testing.T) {
 	dir := t.TempDir()
 	s := &Step{Name: "s", Shell: &Shell{Dir: dir, Script: "sleep 1000 & echo $! > child"}}
-	if err := runShell(t.Context(), "n1", s, nil); err != nil {
+	if err := runShell(t.Context(), "n1", s, given{}); err != nil {
 		t.Fatal(err)
 	}
 	if child := pidFile(t, filepath.Join(dir, "child")); !eventually(t, func() bool { return gone(child) }) {
@@ -157,7 +157,7 @@ func TestNothingIsLeft(t *testing.T) {
 
 // The output of a command that writes without end is bounded, and its end is kept.
 func TestOutputIsBounded(t *testing.T) {
-	err := runShell(t.Context(), "n1", shell("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i; done; exit 1"), nil)
+	err := runShell(t.Context(), "n1", shell("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i; done; exit 1"), given{})
 	if err == nil || len(err.Error()) > tailBytes+200 || !strings.HasSuffix(err.Error(), "line 20000") || !strings.Contains(err.Error(), "ends:\n… ") {
 		t.Errorf("%d bytes: %.200v", len(fmt.Sprint(err)), err)
 	}
@@ -251,7 +251,7 @@ func TestSecretAtTheCut(t *testing.T) {
 	}
 	secret := b.String()
 	for n := range 2 * len(secret) {
-		o := newOutput([]string{secret})
+		o := newOutput(given{secrets: []string{secret}})
 		// One write, so that what is kept begins n bytes further on each time.
 		_, _ = o.Write([]byte(strings.Repeat(secret, 200) + strings.Repeat(".", n)))
 		if got := strings.ReplaceAll(o.String(), hidden, ""); strings.Trim(got, "… .") != "" {
@@ -269,7 +269,7 @@ func FuzzOutput(f *testing.F) {
 			return
 		}
 		text := strings.Repeat(before+secret+after, int(n)%2000+1)
-		o := newOutput([]string{secret})
+		o := newOutput(given{secrets: []string{secret}})
 		for len(text) > 0 {
 			k := min(int(step)+1, len(text))
 			_, _ = o.Write([]byte(text[:k]))
@@ -286,5 +286,25 @@ func FuzzOutput(f *testing.F) {
 func TestShellIsThere(t *testing.T) {
 	if _, err := exec.LookPath(shellPath); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// While a secret is not known, it cannot be taken out of what a command wrote: an
+// earlier step may have put it where this one reads. Seen to fail with the clause taken
+// out of output.String.
+func TestUnknownSecretHidesOutput(t *testing.T) {
+	h := NewHost(t.TempDir(), "n1")
+	steps := func(pw Value) []Step {
+		return []Step{
+			{Name: "first", Shell: &Shell{Script: "true", Env: map[string]Value{"PW": pw}}},
+			{Name: "second", Shell: &Shell{Script: "echo hunter2; exit 1"}},
+		}
+	}
+	if _, err := h.Run(t.Context(), steps(Secret("hunter2")), nil); err == nil || !strings.HasSuffix(err.Error(), "ends:\n"+hidden) {
+		t.Errorf("with the secret: %v", err)
+	}
+	_, err := h.Run(t.Context(), steps(Unknown("db")), nil)
+	if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "the secret db") {
+		t.Errorf("without: %v", err)
 	}
 }

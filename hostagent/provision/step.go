@@ -85,11 +85,17 @@ type Shell struct {
 type Value struct {
 	text   string
 	secret bool
+	// unknown is the name of a secret whose text is not known.
+	unknown string
 }
 
 // Plain and Secret make values.
 func Plain(s string) Value  { return Value{text: s} }
 func Secret(s string) Value { return Value{text: s, secret: true} }
+
+// Unknown is a secret of which only the name is known. A step with one counts as
+// unchanged where nothing else of it differs from what was done; it cannot be run.
+func Unknown(name string) Value { return Value{secret: true, unknown: name} }
 
 const hidden = "(secret)"
 
@@ -166,23 +172,35 @@ func hasSecret(vars map[string]Value) bool {
 	return false
 }
 
+// values are the variables of the step, by name.
+func (s *Step) values() map[string]Value {
+	if s.File != nil {
+		return s.File.Vars
+	}
+	return s.Shell.Env
+}
+
 // secrets are the texts that must not be shown.
 func (s *Step) secrets() []string {
 	var texts []string
-	add := func(vars map[string]Value) {
-		for _, v := range vars {
-			if v.secret {
-				texts = append(texts, v.text)
-			}
+	for _, v := range s.values() {
+		if v.secret && v.unknown == "" {
+			texts = append(texts, v.text)
 		}
 	}
-	if s.File != nil {
-		add(s.File.Vars)
-	}
-	if s.Shell != nil {
-		add(s.Shell.Env)
-	}
 	return texts
+}
+
+// unknown are the names of the step's secrets that are not known, sorted.
+func (s *Step) unknown() []string {
+	var names []string
+	for _, v := range s.values() {
+		if v.unknown != "" {
+			names = append(names, v.unknown)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 var (
@@ -259,7 +277,7 @@ func (f *File) check(at string) *agentapi.Error {
 	if hasSecret(f.Vars) && f.mode()&0o007 != 0 {
 		return bad(at+".mode", fmt.Sprintf("%#o", f.mode()), "everybody could read a file with a secret in it", "Use 0600, or 0640 with a group.")
 	}
-	if _, err := f.render(); err != nil {
+	if err := f.checkTemplate(); err != nil {
 		return bad(at+".template", "…", err.Error(), "Each variable is written {{.name}} and stands in vars.")
 	}
 	return nil
@@ -304,6 +322,12 @@ var (
 	ErrBusy = errors.New("another run of provisioning steps is on")
 	// ErrTimeout is returned, wrapped, for an attempt that took too long.
 	ErrTimeout = errors.New("it took too long")
+	// ErrUnknownSecret is returned, wrapped, for a step that has to run and whose secret
+	// is not known. Nothing of it was done.
+	ErrUnknownSecret = errors.New("not known any more")
+	// ErrFailedBefore is returned, wrapped, by Resume for a step that failed in an
+	// earlier run.
+	ErrFailedBefore = errors.New("not run again by itself")
 	// ErrHeld is returned, wrapped, for a command that was killed and does not go: the
 	// kernel holds it, as a hung disk does.
 	ErrHeld = errors.New("it was killed and is held in the kernel")

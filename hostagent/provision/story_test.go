@@ -50,8 +50,12 @@ func TestStories(t *testing.T) {
 					return err.Error() + "\n"
 				}
 				return show(root, plan.String())
-			case "run":
-				return show(root, tell(host, steps, argument(d, "fail", ""), argument(d, "crash", "")))
+			case "run", "resume":
+				do := host.Run
+				if d.Cmd == "resume" {
+					do = host.Resume
+				}
+				return show(root, tell(host, do, steps, argument(d, "fail", ""), argument(d, "crash", "")))
 			}
 			t.Fatalf("unknown command %s", d.Cmd)
 			return ""
@@ -64,7 +68,7 @@ func show(root, s string) string {
 }
 
 // tell runs the steps and writes down what happened.
-func tell(host *Host, steps []Step, fail, crash string) (text string) {
+func tell(host *Host, do func(context.Context, []Step, func(Event)) (Result, error), steps []Step, fail, crash string) (text string) {
 	type end struct{}
 	host.attempt = func(_ context.Context, s *Step, g given) (*Disk, error) {
 		switch {
@@ -84,7 +88,7 @@ func tell(host *Host, steps []Step, fail, crash string) (text string) {
 			panic(r)
 		}
 	}()
-	_, err := host.Run(context.Background(), steps, func(e Event) {
+	_, err := do(context.Background(), steps, func(e Event) {
 		text += fmt.Sprintf("%s %s\n", e.Kind, e.Decision.Step)
 	})
 	if err != nil {
@@ -108,7 +112,8 @@ func argument(d *datadriven.TestData, key, value string) string {
 }
 
 // parseStep reads "file NAME path=… content=…" and "shell NAME run=…", with then=,
-// only=, except=, mode=, var=NAME:VALUE, secret=NAME:VALUE, timeout is left alone.
+// only=, except=, mode=, var=NAME:VALUE, secret=NAME:VALUE,
+// unknown=NAME:SECRET.
 func parseStep(t *testing.T, root, line string) Step {
 	words := strings.Fields(line)
 	s := Step{Name: words[1]}
@@ -143,6 +148,8 @@ func parseStep(t *testing.T, root, line string) Step {
 			values[name] = Plain(text)
 		case "secret":
 			values[name] = Secret(text)
+		case "unknown":
+			values[name] = Unknown(text)
 		case "then":
 			s.Then = value
 		case "only":

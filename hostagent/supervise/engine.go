@@ -34,7 +34,6 @@ type Info struct {
 // Names in the node's directory.
 const (
 	processFile = "engine-process.json"
-	wantedFile  = "wanted.json"
 	logFile     = "engine.log"
 	format      = 1
 )
@@ -54,11 +53,6 @@ type Engine struct {
 type processRecord struct {
 	Format int `json:"format"`
 	Info
-}
-
-type wantedRecord struct {
-	Format int    `json:"format"`
-	Wanted string `json:"wanted"` // running | stopped
 }
 
 func (e *Engine) args() []string { return []string{"engine", "-config-file", e.ConfigFile} }
@@ -101,13 +95,13 @@ func (e *Engine) Launch() (Process, error) {
 	}
 	p := &process{info: info, pidfd: pfd, done: make(chan struct{}), tail: e.tail(offset)}
 	go func() { // owned by the child: it ends when the child does
-		p.finish(ended(cmd.Wait(), cmd.ProcessState))
+		p.finish(exitOf(cmd.Wait(), cmd.ProcessState))
 	}()
 	return p, nil
 }
 
-// ended says how a child ended.
-func ended(err error, st *os.ProcessState) string {
+// exitOf says how a child ended.
+func exitOf(err error, st *os.ProcessState) string {
 	if st == nil {
 		return fmt.Sprintf("it is not known how: %v", err)
 	}
@@ -236,33 +230,10 @@ func (e *Engine) record() (*processRecord, error) {
 }
 
 // SaveWanted implements Launcher.
-func (e *Engine) SaveWanted(running bool) error {
-	w := wantedRecord{format, agentapi.EngineRunning}
-	if !running {
-		w.Wanted = agentapi.EngineStopped
-	}
-	return atomicfile.WriteJSON(filepath.Join(e.Dir, wantedFile), w)
-}
+func (e *Engine) SaveWanted(running bool) error { return record{e.Dir}.save(running) }
 
 // LoadWanted implements Launcher.
-func (e *Engine) LoadWanted() (bool, error) {
-	path := filepath.Join(e.Dir, wantedFile)
-	b, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return true, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	var w wantedRecord
-	if err := json.Unmarshal(b, &w); err != nil {
-		return false, fmt.Errorf("%s: %w", path, err)
-	}
-	if w.Format != format || w.Wanted != agentapi.EngineRunning && w.Wanted != agentapi.EngineStopped {
-		return false, fmt.Errorf("%s has format %d and wants %q, which this binary does not know", path, w.Format, w.Wanted)
-	}
-	return w.Wanted == agentapi.EngineRunning, nil
-}
+func (e *Engine) LoadWanted() (bool, error) { return record{e.Dir}.load() }
 
 // process implements Process.
 type process struct {

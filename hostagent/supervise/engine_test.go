@@ -23,6 +23,9 @@ import (
 // The test binary is the engine of these tests: it says a word and stays until
 // SIGTERM, or fails when its configuration file says so.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "held" {
+		leaveLeader()
+	}
 	if len(os.Args) > 1 && os.Args[1] == "engine" {
 		b, err := os.ReadFile(os.Args[3])
 		if err != nil || string(b) == "fail" {

@@ -73,6 +73,9 @@ type State struct {
 	Restarts int
 	LastExit string
 	Err      error // why the last launch or signal failed, nil after a good one
+	// Idle: systemd has it stopped, which nobody asked the agent for, and starts it no
+	// more: somebody stopped it by hand, or a mount that it needs went away.
+	Idle bool
 }
 
 // New reads what was asked for earlier, adopts an engine that is there, and

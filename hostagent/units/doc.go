@@ -3,8 +3,8 @@
 
 // Package units makes the files by which systemd runs a node: services of agent and
 // engine, mount units, and the drop-ins around them; and it plans what brings an
-// installed set to the wanted one. The host agent does not use it yet: no field of a
-// node's spec leads here.
+// installed set to the wanted one. The agent of a whole machine calls it for the spec
+// that is in force, `holdfast agent install` for the agent's own part.
 //
 //	Host ─▶ Make ─▶ Set ──┐
 //	                      ├─▶ MakePlan ─▶ actions ─▶ Apply ─▶ System

@@ -174,7 +174,7 @@ func FuzzInjection(f *testing.F) {
 		if got := readLine(value(t, e, "Description")); got != "Holdfast engine of node "+node {
 			t.Fatalf("Description: %q", got)
 		}
-		m, ok := files[unitDir+mountName(store)]
+		m, ok := files[unitDir+MountName(store)]
 		if !ok || readLine(value(t, m, "Where")) != store {
 			t.Fatalf("the mount unit of %q is not there: %q", store, m)
 		}

@@ -28,6 +28,9 @@ type Host struct {
 	AgentLog string
 	Stores   []Disk
 	Side     *Disk
+	// Previous are directories that the log may have left its newest entries in, of side
+	// disks that the node has no more: an engine drains them when it starts.
+	Previous []Previous
 	// EngineWanted: the engine starts now and at boot. Without it neither; one that
 	// runs is not stopped by this.
 	EngineWanted bool
@@ -43,6 +46,10 @@ type Disk struct {
 	UUID, FSType string
 }
 
+// Previous is a directory that an engine still needs once, and the mount point of ours
+// that it lies on, empty where that is somebody else's.
+type Previous struct{ Path, Mount string }
+
 // Defaults.
 const (
 	DefaultBinary    = "/usr/local/bin/holdfast"
@@ -50,6 +57,7 @@ const (
 	DefaultUser      = "holdfast"
 	DefaultConfig    = "/etc/holdfast/engine.json"
 	DefaultLogConfig = "/etc/holdfast/logs.yaml"
+	DefaultSocket    = runDir + "/agent.sock" // the agent's
 
 	// MinSystemd is Debian 12's, the oldest that the units are verified with.
 	MinSystemd = 252
@@ -93,6 +101,20 @@ type Set struct {
 	User string
 	// optional are files that another set of the host may have had.
 	optional []string
+	// keep are files of earlier sets that stay as they are.
+	keep []string
+	// part: there are more files of the host than those, which stay.
+	part bool
+}
+
+// Text is the text of a unit in the set, empty where it has none.
+func (s Set) Text(unit string) string {
+	for _, f := range s.Files {
+		if f.Path == unitDir+unit {
+			return f.Text
+		}
+	}
+	return ""
 }
 
 // withDefaults returns a copy in which what was left out says what it means.
@@ -122,9 +144,10 @@ var closed = []string{"/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev",
 // fsTypes are the file systems that a store or a side may have.
 var fsTypes = []string{"ext4", "xfs"}
 
-func (h *Host) validate() error {
+// validateSelf checks what is not about disks.
+func (h *Host) validateSelf() error {
 	if h.Systemd < MinSystemd {
-		return bad("systemd", h.Systemd, fmt.Sprintf("older than %d", MinSystemd), "Upgrade the host: Debian 12, Ubuntu 24.04 and RHEL 9 have it.")
+		return bad("systemd", h.Systemd, fmt.Sprintf("older than %d", MinSystemd), "Upgrade the host: Debian 12, Ubuntu 23.04, RHEL 9.2 and newer ones have it.")
 	}
 	if err := checkText("node", h.Node); err != nil {
 		return err
@@ -151,6 +174,13 @@ func (h *Host) validate() error {
 			return bad("agent_log", h.AgentLog, "logrotate would take it for a pattern or for several", "Use letters, digits, dots and dashes.")
 		}
 	}
+	return nil
+}
+
+func (h *Host) validate() error {
+	if err := h.validateSelf(); err != nil {
+		return err
+	}
 	if len(h.Stores) == 0 {
 		return bad("stores", "", "empty", "Give the node a store.")
 	}
@@ -164,6 +194,17 @@ func (h *Host) validate() error {
 				return bad(d.field+".path", key, "the same as of "+other, "Give every store and the side disk a directory and a file system of its own.")
 			}
 			seen[key] = d.field
+		}
+	}
+	for i, d := range h.Previous {
+		field := fmt.Sprintf("previous.%d", i)
+		if err := (namedDisk{Disk{Path: d.Path}, field}).validate(); err != nil {
+			return err
+		}
+		if d.Mount != "" {
+			if err := checkPath(field+".mount", d.Mount); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -214,13 +255,40 @@ func (d namedDisk) validate() error {
 	return nil
 }
 
+// MakeAgent makes the part of a host's set that an agent needs before it has a spec:
+// its unit, and the engine's user. What is in a host beside Node, Binary, Dir, User,
+// AgentLog and Systemd does not matter. An error is an *agentapi.Error.
+func MakeAgent(h Host) (Set, error) {
+	h = h.withDefaults()
+	if err := h.validateSelf(); err != nil {
+		return Set{}, err
+	}
+	set := MakeUser(h)
+	set.Files = append(set.Files, File{Path: unitDir + AgentUnit, Mode: fileMode, Text: marker + agent(&h)})
+	set.Units = []Unit{{Name: AgentUnit, Enabled: true, Start: true}}
+	return set, nil
+}
+
+// MakeUser makes the part of a host's set that has the engine's user and the socket's
+// directory. h is one that Make takes.
+func MakeUser(h Host) Set {
+	h = h.withDefaults()
+	return Set{
+		Files: []File{
+			{Path: sysusersPath, Mode: fileMode, Text: marker + sysusers(&h)},
+			{Path: tmpfilesPath, Mode: fileMode, Text: marker + tmpfiles()},
+		},
+		User: h.User, part: true,
+	}
+}
+
 // Make makes the files and units of a host. An error is an *agentapi.Error.
 func Make(h Host) (Set, error) {
 	h = h.withDefaults()
 	if err := h.validate(); err != nil {
 		return Set{}, err
 	}
-	set := Set{User: h.User, optional: []string{logrotatePath, h.LogConfig}}
+	set := Set{User: h.User, optional: []string{logrotatePath, h.LogConfig, previousPath}}
 	add := func(path, text string) {
 		set.Files = append(set.Files, File{Path: path, Mode: fileMode, Text: marker + text})
 	}
@@ -243,12 +311,20 @@ func Make(h Host) (Set, error) {
 	set.Units = append(set.Units, Unit{Name: AgentUnit, Enabled: true, Start: true})
 	for _, d := range h.disks() {
 		if d.UUID != "" {
-			name := mountName(d.Path)
+			name := MountName(d.Path)
 			add(unitDir+name, mount(d.Disk))
 			set.Units = append(set.Units, Unit{Name: name, Enabled: true, Start: true})
 		}
 	}
 	add(unitDir+EngineUnit, engine(&h))
+	if len(h.Previous) > 0 {
+		add(previousPath, previous(&h))
+	}
+	for _, d := range h.Previous {
+		if d.Mount != "" {
+			set.keep = append(set.keep, unitDir+MountName(d.Mount))
+		}
+	}
 	set.Units = append(set.Units, Unit{Name: EngineUnit, Enabled: h.EngineWanted, Start: h.EngineWanted})
 	return set, nil
 }

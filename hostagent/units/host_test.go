@@ -37,6 +37,7 @@ func hosts() map[string]Host {
 		"odd": { // what a person can write and systemd must not take for something else
 			Node: `50% of $HOME "x" \n`, Binary: "/opt/hold fast/$bin/100%/holdfast", Config: `/etc/hold\fast/%i.json`,
 			Stores: []Disk{{"/mnt/data disk/50%-a", uuidA, "xfs"}, {"/mnt/.ü/$x", uuidB, "ext4"}}, Systemd: 252,
+			Previous: []Previous{{"/mnt/the old/100%", "/mnt/the old"}, {Path: "/srv/side"}},
 		},
 	}
 }
@@ -103,6 +104,12 @@ func TestVerify(t *testing.T) {
 					}
 					paths = append(paths, path)
 				}
+				if dropIn, ok := strings.CutPrefix(f.Path, unitDir); ok && f.Path == previousPath {
+					path := filepath.Join(root, dropIn)
+					if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(f.Text), 0o644)); err != nil {
+						t.Fatal(err)
+					}
+				}
 			}
 			cmd := exec.CommandContext(t.Context(), analyze, append([]string{"verify", "--man=no", "--recursive-errors=no"}, paths...)...)
 			cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+root+":/lib/systemd/system:/usr/lib/systemd/system", "LC_ALL=C")
@@ -151,6 +158,7 @@ func TestRefused(t *testing.T) {
 		{"a user with a line", func(h *Host) { h.User = "a\n" }, "user"},
 		{"an old systemd", func(h *Host) { h.Systemd = 251 }, "systemd"},
 		{"a pattern for logrotate", func(h *Host) { h.AgentLog = "/var/log/*" }, "agent_log"},
+		{"an old side with a line", func(h *Host) { h.Previous = []Previous{{Path: "/mnt/a\n[Service]"}} }, "previous.0.path"},
 		{"one directory twice", func(h *Host) { h.Side = &Disk{Path: "/srv/a"} }, "side_disk.path"},
 		{"one file system twice", func(h *Host) {
 			h.Stores = []Disk{{"/mnt/a", uuidA, "xfs"}, {"/mnt/b", strings.ToUpper(uuidA), "xfs"}}

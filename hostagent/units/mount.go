@@ -3,8 +3,40 @@
 
 package units
 
-// mountName is the name that systemd demands of the mount unit of a path.
-func mountName(path string) string { return escapePath(path) + ".mount" }
+import "context"
+
+// MountName is the name that systemd demands of the mount unit of a path.
+func MountName(path string) string { return escapePath(path) + ".mount" }
+
+// RemoveMount takes back what MakeMount's set did, for a disk that turned out to be
+// somebody else's: it unmounts, and nothing mounts it again.
+func RemoveMount(ctx context.Context, sys System, path string) error {
+	name := MountName(path)
+	for _, argv := range [][]string{{"systemctl", "stop", name}, {"systemctl", "disable", name}} {
+		if _, err := sys.Run(ctx, argv...); err != nil {
+			return err
+		}
+	}
+	if err := sys.Delete(unitDir + name); err != nil {
+		return err
+	}
+	_, err := sys.Run(ctx, "systemctl", "daemon-reload")
+	return err
+}
+
+// MakeMount makes the mount unit of one disk, the same as in the set of its host. An
+// error is an *agentapi.Error.
+func MakeMount(field string, d Disk) (Set, error) {
+	if err := (namedDisk{d, field}).validate(); err != nil {
+		return Set{}, err
+	}
+	name := MountName(d.Path)
+	return Set{
+		Files: []File{{Path: unitDir + name, Mode: fileMode, Text: marker + mount(d)}},
+		Units: []Unit{{Name: name, Enabled: true, Start: true}},
+		part:  true,
+	}, nil
+}
 
 // mount is the mount unit of a disk.
 func mount(d Disk) string {

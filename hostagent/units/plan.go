@@ -20,11 +20,17 @@ type State struct {
 	Files map[string]Installed
 	// Units are the wanted units that systemd knows, those of our files, and journald.
 	Units map[string]UnitState
-	// Sysctl are the kernel's values of our settings.
-	Sysctl map[string]string
-	// User and RunDir tell whether the engine's user and the socket's directory are there.
+	// Sysctl are the kernel's values of our settings, Overridden those of them that
+	// somebody else's file sets after ours.
+	Sysctl     map[string]string
+	Overridden map[string]bool
+	// User and RunDir tell whether the engine's user, with its group, and the socket's
+	// directory are there.
 	User, RunDir bool
 }
+
+// Text is the text of a unit as it is in its file, empty where there is none.
+func (s State) Text(unit string) string { return s.Files[unitDir+unit].Text }
 
 // Installed is a file that is there.
 type Installed struct {
@@ -84,7 +90,9 @@ func MakePlan(set Set, is State) ([]Action, error) {
 			return nil, err
 		}
 	}
-	p.gone()
+	if !set.part {
+		p.gone(set)
+	}
 	p.reload(set)
 	p.apply(set)
 	for _, u := range set.Units {
@@ -105,7 +113,7 @@ type planner struct {
 	is      State
 	wanted  map[string]bool   // paths
 	why     map[string]string // why a path is written, by path
-	deleted bool              // a unit's file is
+	deleted bool              // a file of a unit is
 	actions []Action
 }
 
@@ -135,13 +143,13 @@ func ours(text string) bool { return strings.HasPrefix(text, marker) }
 
 // gone takes away files of ours that are not wanted any more. What such a unit does is
 // left running: stopping a mount would stop the engine that requires it.
-func (p *planner) gone() {
+func (p *planner) gone(set Set) {
 	for _, path := range slices.Sorted(maps.Keys(p.is.Files)) {
-		if p.wanted[path] || !ours(p.is.Files[path].Text) {
+		if p.wanted[path] || slices.Contains(set.keep, path) || !ours(p.is.Files[path].Text) {
 			continue
 		}
+		p.deleted = p.deleted || strings.HasPrefix(path, unitDir)
 		if name, ok := unitOf(path); ok {
-			p.deleted = true
 			if p.is.Units[name].Enabled {
 				p.add(Disable, name, "it is not wanted any more", "systemctl", "disable", name)
 			}
@@ -164,7 +172,7 @@ func (p *planner) reload(set Set) {
 	}
 	why := ""
 	for _, u := range set.Units {
-		if p.why[unitDir+u.Name] != "" {
+		if p.why[unitDir+u.Name] != "" || u.Name == EngineUnit && p.why[previousPath] != "" {
 			why = "unit files are written"
 			break
 		}
@@ -183,14 +191,14 @@ func (p *planner) reload(set Set) {
 // apply puts drop-ins in force that are not of units: by what is in force, so that
 // nothing is lost where an earlier run ended after it had written the file.
 func (p *planner) apply(set Set) {
-	if !p.is.User {
+	if p.wanted[sysusersPath] && !p.is.User {
 		p.add(Apply, sysusersPath, "there is no user "+set.User, "systemd-sysusers", sysusersPath)
 	}
-	if !p.is.RunDir {
+	if p.wanted[tmpfilesPath] && !p.is.RunDir {
 		p.add(Apply, tmpfilesPath, "there is no "+runDir, "systemd-tmpfiles", "--create", tmpfilesPath)
 	}
 	for _, s := range sysctls {
-		if got := p.is.Sysctl[s.name]; got != s.value {
+		if got := p.is.Sysctl[s.name]; p.wanted[sysctlPath] && got != s.value && !p.is.Overridden[s.name] {
 			p.add(Apply, sysctlPath, fmt.Sprintf("%s is %q", s.name, got), sysctlProgram, sysctlPath)
 			break
 		}

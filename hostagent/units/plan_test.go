@@ -163,6 +163,11 @@ func edit(t *testing.T, f *fake, h *Host, words []string) {
 		if len(words) > 1 {
 			h.Side = &Disk{words[1], uuidS, "xfs"}
 		}
+	case "previous":
+		h.Previous = nil
+		if len(words) > 1 {
+			h.Previous = []Previous{{words[1] + "/store", words[1]}}
+		}
 	case "config":
 		h.Config = words[1]
 	case "systemd":
@@ -190,6 +195,7 @@ func edit(t *testing.T, f *fake, h *Host, words []string) {
 // out of reload, and with drop-ins applied only when they are written.
 func TestBrokenDownAnywhere(t *testing.T) {
 	first, second := hosts()["plain"], hosts()["disks"]
+	first.Previous = []Previous{{Path: "/mnt/old"}}
 	second.Config = "/etc/holdfast/other.json"
 	apply := func(f *fake, h Host) error {
 		set, err := Make(h)

@@ -35,7 +35,7 @@ func (u *unitText) words(name string, values []string) {
 
 // The exits of an engine, as holdfast engine has them: 0 is a stop that somebody asked
 // for, 1 a failure, 2 wrong usage. exitConfig is sysexits' EX_CONFIG, for a
-// configuration that is refused; no version exits with it yet.
+// configuration that is refused.
 const (
 	exitUsage  = 2
 	exitConfig = 78
@@ -56,8 +56,8 @@ func engine(h *Host) string {
 	u.words("RequiresMountsFor", stores)
 	if h.Side != nil && h.Side.UUID != "" {
 		u.comment("The side is waited for and not required: an engine serves without it, and says so.")
-		u.set("Wants", mountName(h.Side.Path))
-		u.set("After", mountName(h.Side.Path))
+		u.set("Wants", MountName(h.Side.Path))
+		u.set("After", MountName(h.Side.Path))
 	}
 	u.comment("Never gives up: a disk may be away for an hour and come back.")
 	u.set("StartLimitIntervalSec", "0")
@@ -66,15 +66,15 @@ func engine(h *Host) string {
 	u.set("Type", "exec")
 	u.set("User", h.User)
 	u.set("Group", h.User)
-	args := []string{word(h.Binary), "engine", "-config-file", argument(h.Config)}
-	if h.Buffering != nil {
-		args = append(args, "-log-config-file", argument(h.LogConfig))
-	}
-	u.words("ExecStart", args)
+	// Its logs.yaml is named in the configuration: what is in there, an engine takes over
+	// while it runs.
+	u.words("ExecStart", []string{word(h.Binary), "engine", "-config-file", argument(h.Config)})
 	u.set("ExecReload", "/bin/kill -HUP $MAINPID")
 	u.comment("0 is a stop or a leave that somebody asked for. 2 and 78 are a command line and a\nconfiguration that the next start would refuse too. All else is worth another start,\nalso SIGKILL and a store that is still locked by a predecessor whom a disk holds.")
 	u.set("Restart", "on-failure")
 	u.set("RestartPreventExitStatus", fmt.Sprintf("%d %d", exitUsage, exitConfig))
+	u.comment("Clean ends for systemd, and none for an engine: it was told to read its configuration\nbefore it listened for that, or lost who read its output.")
+	u.set("RestartForceExitStatus", "SIGHUP SIGPIPE")
 	if h.Systemd >= restartStepsSystemd {
 		u.set("RestartSec", "1s")
 		u.set("RestartSteps", "5")
@@ -106,6 +106,31 @@ func engine(h *Host) string {
 	return u.b.String()
 }
 
+// previousPath is a drop-in of ours: it comes and goes while an engine runs, and the unit
+// stays what that was started with.
+const previousPath = unitDir + EngineUnit + ".d/50-holdfast-previous.conf"
+
+// previous lets an engine reach the directories that its log has not left yet.
+func previous(h *Host) string {
+	var u unitText
+	u.comment("Until an engine has drained them: it does not start where it cannot.")
+	u.section("Unit")
+	var writable []string
+	for _, d := range h.Previous {
+		if d.Mount != "" {
+			u.set("Wants", MountName(d.Mount))
+			u.set("After", MountName(d.Mount))
+		}
+		writable = append(writable, optional(d.Path))
+	}
+	u.section("Service")
+	u.words("ReadWritePaths", writable)
+	return u.b.String()
+}
+
+// optional is a path that may be missing.
+func optional(path string) string { return `"-` + strings.TrimPrefix(word(path), `"`) }
+
 // harden takes from the engine what it does not need. It reads /proc and /sys (mounts,
 // locks, its cgroup), so ProcSubset stays.
 func harden(u *unitText, h *Host) {
@@ -116,7 +141,7 @@ func harden(u *unitText, h *Host) {
 		writable = append(writable, word(d.Path))
 	}
 	if h.Side != nil {
-		writable = append(writable, `"-`+strings.TrimPrefix(word(h.Side.Path), `"`)) // - : it may be missing
+		writable = append(writable, optional(h.Side.Path))
 	}
 	u.words("ReadWritePaths", writable)
 	for _, d := range []struct{ name, value string }{
@@ -159,7 +184,7 @@ func agent(h *Host) string {
 
 	u.section("Service")
 	u.set("Type", "exec")
-	args := []string{word(h.Binary), "agent", "-dir", argument(h.Dir), "-socket", argument(runDir + "/agent.sock")}
+	args := []string{word(h.Binary), "agent", "-systemd", "-dir", argument(h.Dir), "-socket", argument(DefaultSocket)}
 	if h.AgentLog != "" {
 		args = append(args, "-log-file", argument(h.AgentLog))
 	}
@@ -174,7 +199,8 @@ func agent(h *Host) string {
 	u.set("LimitNOFILE", "65536")
 	u.set("LimitCORE", "0")
 	u.set("SyslogIdentifier", "holdfast-agent")
-	u.set("UMask", "0077")
+	u.comment("For the directories above mount points, which an engine has to pass, and for what\nprovisioning steps make. The agent's own files name their modes.")
+	u.set("UMask", "0022")
 
 	u.section("Install")
 	u.set("WantedBy", "multi-user.target")

@@ -15,6 +15,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/atomicfile"
 )
 
 // System is a host on which actions are done.
@@ -57,39 +60,12 @@ func Do(ctx context.Context, sys System, actions []Action, report func(Action)) 
 type Local struct{ Root string }
 
 // WriteFile implements System.
-func (l Local) WriteFile(f File) (err error) {
+func (l Local) WriteFile(f File) error {
 	path := l.Root + f.Path
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil { // nobody but root writes below /etc
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { // nobody but root writes below /etc
 		return err
 	}
-	temp := filepath.Join(dir, "."+filepath.Base(path)+".new") // a dot: no unit, no drop-in
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	w, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(temp) // the error that is returned counts
-		}
-	}()
-	_, err = w.WriteString(f.Text)
-	if err == nil {
-		err = w.Chmod(f.Mode)
-	}
-	if err == nil {
-		err = w.Sync()
-	}
-	if err = errors.Join(err, w.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temp, path); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return atomicfile.Write(path, []byte(f.Text), atomicfile.Mine(f.Mode))
 }
 
 // Delete implements System.
@@ -100,15 +76,13 @@ func (l Local) Delete(path string) error {
 	} else if err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
+	dir := filepath.Dir(path)
+	if dir == l.Root+filepath.Dir(previousPath) { // its own drop-in; with those of others it is not empty
+		if err := os.Remove(dir); err == nil {
+			dir = filepath.Dir(dir)
+		}
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return vfs.OS{}.SyncDir(dir)
 }
 
 // Run implements System.
@@ -131,12 +105,14 @@ func (l Local) Observe(ctx context.Context, set Set) (State, error) {
 	for _, f := range set.Files {
 		paths = append(paths, f.Path)
 	}
-	mounts, err := filepath.Glob(l.Root + unitDir + "*.mount") // those of disks that are gone
-	if err != nil {
-		return s, err
-	}
-	for _, m := range mounts {
-		paths = append(paths, strings.TrimPrefix(m, l.Root))
+	if !set.part {
+		mounts, err := filepath.Glob(l.Root + unitDir + "*.mount") // those of disks that are gone
+		if err != nil {
+			return s, err
+		}
+		for _, m := range mounts {
+			paths = append(paths, strings.TrimPrefix(m, l.Root))
+		}
 	}
 	paths = append(paths, set.optional...)
 	for _, path := range paths {
@@ -161,8 +137,10 @@ func (l Local) Observe(ctx context.Context, set Set) (State, error) {
 			s.Sysctl[v.name] = strings.TrimSpace(string(b))
 		}
 	}
-	_, err = user.Lookup(set.User)
-	s.User = err == nil
+	s.Overridden = overridden(l.Root)
+	_, err := user.Lookup(set.User)
+	_, gerr := user.LookupGroup(set.User)
+	s.User = err == nil && gerr == nil
 	_, err = os.Stat(l.Root + runDir)
 	s.RunDir = err == nil
 	out, err := l.Run(ctx, append([]string{"systemctl", "show", "--timestamp=unix",

@@ -51,14 +51,24 @@ func FromError(what string, err error, next string) Problem {
 		return own
 	case isAgent:
 		// What was wrapped around the refusal says where it comes from.
-		p.Why = strings.TrimSuffix(err.Error(), e.Error()) + e.What + colon(e.Why)
+		around, ok := strings.CutSuffix(err.Error(), e.Error())
+		if !ok { // one of several, of which each brings its advice
+			p.Why = err.Error()
+			return p
+		}
+		p.Why = around + e.What + colon(e.Why)
 		if e.Next != "" {
 			p.Next = e.Next
 		}
 		return p
 	case isPlatform:
 		// What was wrapped around it says which node it is about.
-		p.Why = strings.TrimSuffix(err.Error(), place.Error()) + place.What
+		around, ok := strings.CutSuffix(err.Error(), place.Error())
+		if !ok {
+			p.Why = err.Error()
+			return p
+		}
+		p.Why = around + place.What
 		if place.Err != nil {
 			p.Why += ": " + place.Err.Error()
 		}

@@ -24,6 +24,10 @@ func TestFromError(t *testing.T) {
 			fmt.Errorf("node b: %w", refused),
 			Problem{What: "Apply", Why: "node b: the node spec is refused: ports.http = 0", Next: "Use 8500."},
 		},
+		"each of several keeps its own": {
+			errors.Join(fmt.Errorf("node b: %w", refused), fmt.Errorf("node c: %w", &agentapi.Error{What: "no", Next: "Wait."})),
+			Problem{What: "Apply", Why: "node b: the node spec is refused: ports.http = 0. Use 8500.\nnode c: no. Wait.", Next: "Try again."},
+		},
 		"a deadline names timeouts": {
 			fmt.Errorf("node b: engine starting: %w", context.DeadlineExceeded),
 			Problem{What: "Apply", Why: "node b: engine starting: context deadline exceeded", Next: "Try again. More time can be given in timeouts."},
@@ -50,6 +54,9 @@ func TestAttributePath(t *testing.T) {
 		"name":                               `name`,
 		"nodes.1.raft_logstore.backend":      `nodes["1"].raft_logstore.backend`,
 		"stores.0.disk.size_gb":              `stores[0].disk.size_gb`,
+		"nodes.nodes.address":                `nodes["nodes"].address`,
+		"nodes.a.stores.1.match.by_id":       `nodes["a"].stores[1].match.by_id`,
+		"provision.0.shell.secret_env.TOKEN": `provision[0].shell.secret_env["TOKEN"]`,
 		"settings.storage.max_sync_duration": `settings["storage.max_sync_duration"]`,
 	} {
 		if got := attributePath(at).String(); got != want {

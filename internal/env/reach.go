@@ -21,10 +21,9 @@ type Cluster struct {
 	Machines map[string]platform.Machine
 }
 
-// Reach finds the cluster in a directory of this machine. id, where it is not
-// empty, has to be the cluster's.
-func (e *Env) Reach(ctx context.Context, directory, id string) (*Cluster, error) {
-	p, err := e.Local(directory)
+// Reach finds the cluster in a place. id, where it is not empty, has to be the cluster's.
+func (e *Env) Reach(ctx context.Context, l Location, id string) (*Cluster, error) {
+	p, err := e.Open(l)
 	if err != nil {
 		return nil, err
 	}
@@ -33,12 +32,12 @@ func (e *Env) Reach(ctx context.Context, directory, id string) (*Cluster, error)
 	case err != nil:
 		return nil, err
 	case !ok:
-		return nil, diags.Problem{At: "local.directory", What: "There is no cluster", Why: fmt.Sprintf("local.directory = %q holds none", directory),
-			Next: "Name the directory of a holdfast_cluster. Where that is made in the same apply, set cluster_id = holdfast_cluster.NAME.id, so that it is made first."}
+		return nil, diags.Problem{At: l.attribute(), What: "There is no cluster", Why: l.String() + " holds none",
+			Next: "Name the place of a holdfast_cluster. Where that is made in the same apply, set cluster_id = holdfast_cluster.NAME.id, so that it is made first."}
 	case id != "" && id != found:
 		return nil, diags.Problem{At: "cluster_id", What: "Another cluster is in its place",
-			Why:  fmt.Sprintf("%s holds the cluster %q with the id %s, cluster_id says %s", directory, name, found, id),
-			Next: "Name the directory of the cluster that is meant."}
+			Why:  fmt.Sprintf("%s holds the cluster %q with the id %s, cluster_id says %s", l, name, found, id),
+			Next: "Name the place of the cluster that is meant."}
 	}
 	machines, err := p.Observe(ctx)
 	if err != nil {

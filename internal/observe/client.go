@@ -18,28 +18,31 @@ import (
 var ErrNoEngine = errors.New("no engine of the cluster is running")
 
 // Client returns a client of the engines that run, the leader's first, each
-// reached through its own node, so that an API on loopback is no obstacle.
+// reached through its own node, so that an API on loopback is no obstacle. A node is
+// addressed by its name: with certificates, every node has the same address of its own.
 func (ns Nodes) Client(p platform.Platform) (*api.Client, error) {
 	names := ns.Ready()
 	leader := ns.Leader()
 	slices.SortStableFunc(names, func(a, b string) int { return first(b == leader) - first(a == leader) })
 	var addresses []string
-	byAddress := map[string]string{}
+	own := map[string]string{} // the address on the node, by that which the client knows
 	for _, name := range names {
 		address := ns[name].Status.Engine.HTTPAddress
-		if address == "" {
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
 			continue
 		}
-		addresses = append(addresses, address)
-		byAddress[address] = name
+		known := net.JoinHostPort(name, port)
+		addresses, own[known] = append(addresses, known), address
 	}
 	if len(addresses) == 0 {
 		return nil, ErrNoEngine
 	}
-	return api.New(api.Config{Addresses: addresses, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		name, ok := byAddress[address]
-		if !ok {
-			return nil, fmt.Errorf("%s belongs to no node of the cluster", address)
+	return api.New(api.Config{Addresses: addresses, Host: "localhost", DialContext: func(ctx context.Context, network, known string) (net.Conn, error) {
+		address, ok := own[known]
+		name, _, err := net.SplitHostPort(known)
+		if !ok || err != nil {
+			return nil, fmt.Errorf("%s belongs to no node of the cluster", known)
 		}
 		return p.Node(name).DialContext(ctx, network, address)
 	}})

@@ -5,6 +5,7 @@ package observe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,8 +21,12 @@ import (
 const DefaultPartition = "default"
 
 const (
-	// AgentTimeout bounds the wait for one agent's answer.
-	AgentTimeout = 5 * time.Second
+	// AgentTimeout bounds the wait for one agent's answer: over SSH that takes a command
+	// on the machine. A connection that has to be made first is the platform's matter,
+	// which every caller asks for its machines before.
+	AgentTimeout = 20 * time.Second
+	// PendingTimeout bounds the wait for an agent that looks at disks and files.
+	PendingTimeout = 30 * time.Second
 	// parallel is how many agents are asked at a time.
 	parallel = 16
 )
@@ -104,25 +109,77 @@ type Nodes map[string]Node
 
 // Agents asks the agents of the named nodes, each AgentTimeout at most.
 func Agents(ctx context.Context, p platform.Platform, names []string) Nodes {
+	nodes := Nodes{}
+	for name, a := range ask(ctx, p, names, AgentTimeout, (*agentapi.Client).Status) {
+		nodes[name] = Node{Name: name, Err: a.err, Status: a.answer}
+	}
+	return nodes
+}
+
+// Pending are what the agents of a cluster would do for the specs that they have.
+type Pending map[string]agentapi.Pending
+
+// Pendings asks the agents of the named nodes what they would do, each PendingTimeout
+// at most. Those that do not tell are not in it.
+func Pendings(ctx context.Context, p platform.Platform, names []string) Pending {
+	all := Pending{}
+	for name, a := range ask(ctx, p, names, PendingTimeout, (*agentapi.Client).Pending) {
+		if a.err == nil {
+			all[name] = a.answer
+		}
+	}
+	return all
+}
+
+// DryRuns asks the agents of the specs' nodes what they would do for them, each
+// PendingTimeout at most, and what would keep them from it. Those that do not answer are
+// not in it; refused are the refusals.
+func DryRuns(ctx context.Context, p platform.Platform, specs map[string]*agentapi.Spec, secrets agentapi.Secrets) (would Pending, refused map[string]error) {
+	would, refused = Pending{}, map[string]error{}
+	question := func(name string) func(*agentapi.Client, context.Context) (agentapi.SpecResult, error) {
+		return func(c *agentapi.Client, ctx context.Context) (agentapi.SpecResult, error) {
+			return c.DryRun(ctx, specs[name], secrets)
+		}
+	}
+	for name, a := range askEach(ctx, p, slices.Sorted(maps.Keys(specs)), PendingTimeout, question) {
+		if _, ok := errors.AsType[*agentapi.Error](a.err); ok {
+			refused[name] = a.err
+		} else if a.err == nil {
+			would[name] = agentapi.Pending{Operations: a.answer.Operations, Problems: a.answer.Problems}
+		}
+	}
+	return would, refused
+}
+
+type answer[T any] struct {
+	answer T
+	err    error
+}
+
+// ask asks the agents of the named nodes the same, at once, each for bound at most.
+func ask[T any](ctx context.Context, p platform.Platform, names []string, bound time.Duration, question func(*agentapi.Client, context.Context) (T, error)) map[string]answer[T] {
+	return askEach(ctx, p, names, bound, func(string) func(*agentapi.Client, context.Context) (T, error) { return question })
+}
+
+func askEach[T any](ctx context.Context, p platform.Platform, names []string, bound time.Duration, question func(name string) func(*agentapi.Client, context.Context) (T, error)) map[string]answer[T] {
 	var (
-		wg    sync.WaitGroup
-		slots = make(chan struct{}, parallel) // holds one value per agent being asked
-		nodes = make([]Node, len(names))
+		wg      sync.WaitGroup
+		slots   = make(chan struct{}, parallel) // holds one value per agent being asked
+		answers = make([]answer[T], len(names))
 	)
 	for i, name := range names {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			ctx, cancel := context.WithTimeout(ctx, AgentTimeout)
+			ctx, cancel := context.WithTimeout(ctx, bound)
 			defer cancel()
-			st, err := p.Node(name).Agent().Status(ctx)
-			nodes[i] = Node{Name: name, Err: err, Status: st}
+			answers[i].answer, answers[i].err = question(name)(p.Node(name).Agent(), ctx)
 		})
 	}
 	wg.Wait()
-	all := make(Nodes, len(nodes))
-	for _, n := range nodes {
-		all[n.Name] = n
+	all := make(map[string]answer[T], len(names))
+	for i, name := range names {
+		all[name] = answers[i]
 	}
 	return all
 }

@@ -45,15 +45,7 @@ func (e *Incomplete) Unwrap() error { return e.Err }
 // Run executes the steps in order. The first that may not begin, fails, or does
 // not come back well ends it with an *Incomplete; no later node is touched.
 func Run(ctx context.Context, c Cluster, steps []Step, o Options) error {
-	if o.GateTimeout == 0 {
-		o.GateTimeout = 30 * time.Second
-	}
-	if o.Every == 0 {
-		o.Every = 100 * time.Millisecond
-	}
-	if o.Step == nil {
-		o.Step = func(string) {}
-	}
+	o = o.withDefaults()
 	var done []string
 	for _, s := range steps {
 		if why, err := wait(ctx, c, o, func(nodes []Node) string { return gate(nodes, s.Node) }); err != nil {
@@ -67,6 +59,29 @@ func Run(ctx context.Context, c Cluster, steps []Step, o Options) error {
 			return &Incomplete{Done: done, Step: s, Why: "it did not come back well: " + why, Err: err}
 		}
 		done = append(done, s.Node)
+	}
+	return nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.GateTimeout == 0 {
+		o.GateTimeout = 30 * time.Second
+	}
+	if o.Every == 0 {
+		o.Every = 100 * time.Millisecond
+	}
+	if o.Step == nil {
+		o.Step = func(string) {}
+	}
+	return o
+}
+
+// Spare waits until the cluster can do without a node for a while: the gate that Run has before
+// a restart. It returns why it cannot where that is so for GateTimeout.
+func Spare(ctx context.Context, c Cluster, node string, o Options) error {
+	why, err := wait(ctx, c, o.withDefaults(), func(nodes []Node) string { return gate(nodes, node) })
+	if err != nil {
+		return fmt.Errorf("the cluster cannot do without node %s: %s: %w", node, why, err)
 	}
 	return nil
 }

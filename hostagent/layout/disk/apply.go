@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -27,6 +28,8 @@ type Host struct {
 	Mounter Mounter
 	// Note is told each step before it is done, nil: nobody is.
 	Note func(Step)
+	// NoGrow leaves file systems as large as they are.
+	NoGrow bool
 
 	// do does a step, nil for the system's tools; tests interrupt here.
 	do func(context.Context, *system, Step) error
@@ -41,7 +44,11 @@ func Dry(ctx context.Context, h Host, s Spec) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	return Make(s, m, uuid.NewString)
+	plan, err := Make(s, m, uuid.NewString)
+	if h.NoGrow {
+		plan.Steps = slices.DeleteFunc(plan.Steps, func(s Step) bool { return s.Do == Grow })
+	}
+	return plan, err
 }
 
 // Apply makes the disks what the spec says and returns what it did. After an

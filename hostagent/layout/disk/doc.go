@@ -23,8 +23,8 @@
 //	               durable, so the label is the commit record: a run that was
 //	               interrupted anywhere leaves a blank device, a half-made
 //	               one, which the next run makes again, or a whole one.
-//	the mount      made with mount(8) by UUID. It does not survive a reboot:
-//	               package units makes systemd units that do, of [Plan.Mounts].
+//	the mount      made with mount(8) by UUID, which does not survive a reboot, or
+//	               by the [Mounter] of the host: the agent's writes a unit of systemd.
 //	disk.lock      in the state directory. Whoever applies holds it (flock),
 //	               and so does every tool that was started: it is free once
 //	               an mkfs that outlived a killed run has ended. The device
@@ -35,7 +35,9 @@
 // anything is mounted for writing: Look reads the file through a mount that is
 // read-only, replays no journal and lives in a namespace of its own. Where the
 // journal hides the file, Apply sees it after the mount and unmounts again; what
-// the replay wrote is then all that was written. A side disk has no such file:
+// the replay wrote is then all that was written. Without that file, a file system of the
+// right label has to be empty: the label of a store's disk is the same in every cluster.
+// A side disk has no such file:
 // give each node's a label of its own.
 //
 // Guarantees: after Apply without an error, a new Look and Make come to an
@@ -45,6 +47,5 @@
 // CAP_SYS_RESOURCE; where tests lack it, they see that refused and grow it
 // unmounted.
 //
-// It is used by `holdfast provision -dry-run`, which only prints the plan. The
-// agent does not use it yet, and nothing in Terraform reaches it.
+// [Erase] is the way back: it takes the signature of a file system that is this node's.
 package disk

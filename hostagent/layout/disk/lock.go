@@ -5,11 +5,13 @@ package disk
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,4 +51,31 @@ func lock(dir string) (*os.File, error) {
 func writeAt(f *os.File, s string) error {
 	_, err := f.WriteAt([]byte(s), 0)
 	return err
+}
+
+// deviceMax is how long a step waits for a device that somebody else has locked. udev does that
+// while it looks at what a tool has just written (systemd's BLOCK_DEVICE_LOCKING), on a
+// slow machine for seconds.
+const deviceMax = 30 * time.Second
+
+// lockDevice takes a device for one tool, until f is closed.
+func lockDevice(ctx context.Context, f *os.File) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for give := time.Now().Add(deviceMax); ; {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return fmt.Errorf("locking %s: %w", f.Name(), err)
+		case time.Now().After(give):
+			return fmt.Errorf("%w: %s has been locked for %s; lslocks names who does it", ErrBusy, f.Name(), deviceMax)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the lock on %s: %w", f.Name(), context.Cause(ctx))
+		}
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -72,13 +73,39 @@ func probe(ctx context.Context, roots blockdev.Roots, d *blockdev.Device) Conten
 	if roots.Probe == nil {
 		return Content{Err: "nobody who could be asked"}
 	}
-	p, err := roots.Probe(ctx, d.Path)
+	p, err := ask(ctx, roots, d.Path)
 	if err != nil {
 		return Content{Err: err.Error()}
 	}
 	c := Content{PartTable: p["ID_PART_TABLE_TYPE"]}
 	c.Signature.Type, c.Signature.Label, c.Signature.UUID = p.Signature()
 	return c
+}
+
+// A device has askFor to answer, and is asked again every askAgain: a machine that is busy
+// starts no blkid in the time that a list of devices gives one. It is a disk that hangs
+// that never answers.
+const (
+	askFor   = 10 * time.Second
+	askAgain = 500 * time.Millisecond
+)
+
+func ask(ctx context.Context, roots blockdev.Roots, path string) (blockdev.Properties, error) {
+	late := time.NewTimer(askFor)
+	defer late.Stop()
+	for {
+		p, err := roots.Probe(ctx, path)
+		if !errors.Is(err, blockdev.ErrHeld) {
+			return p, err
+		}
+		select {
+		case <-time.After(askAgain):
+		case <-late.C:
+			return p, err
+		case <-ctx.Done():
+			return p, err
+		}
+	}
 }
 
 // inspect looks into a file system that would be used as it is.
@@ -97,17 +124,15 @@ func inspect(ctx context.Context, w Disk, d *blockdev.Device, c Content, mounted
 	if w.Store == nil {
 		return c
 	}
-	var id store.Identity
-	var err error
 	switch {
 	case mounted:
-		id, err = store.Read(filepath.Join(w.Mount, w.StoreDir))
-	case len(d.MountPoints) > 0:
-		return c // mounted elsewhere, which is refused
+		c.inside(w)
+	case len(d.MountPoints) > 0: // mounted elsewhere, which is refused
 	default:
-		id, err = peek(ctx, w, d.Path)
+		id, entries, err := peek(ctx, w, d.Path)
+		c.setStore(id, err)
+		c.Beside = w.beside(entries, c.Store != nil)
 	}
-	c.setStore(id, err)
 	return c
 }
 

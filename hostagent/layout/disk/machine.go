@@ -30,6 +30,8 @@ type Content struct {
 	// none that can be believed; both empty where there is no store yet.
 	Store    *store.Identity
 	StoreErr string
+	// Beside is what else is in the file system of a store: see beside.
+	Beside []string
 }
 
 // Point is a mount point and, where the disk's file system is mounted there,

@@ -131,14 +131,18 @@ func (w Disk) choose(m Machine, taken map[string]string) (*blockdev.Device, *Ref
 }
 
 // blank applies the rule: of devices that fit those which are this disk's
-// already, then a half-made one, then the blank ones.
+// already, then a half-made one, then the blank ones. One that does not say what is on it
+// is in the way of these alone: a disk that has its file system is known by that.
 func (w Disk) blank(m Machine, fit []*blockdev.Device) ([]*blockdev.Device, *Refusal) {
 	var ours, half, blank []*blockdev.Device
+	var unknown *Refusal // the first device that may be blank
 	for _, d := range fit {
 		c := m.Content[d.KName]
 		switch {
 		case c.Err != "":
-			return nil, &Refusal{Field: w.Field + ".match", Device: d.Path, Want: w.Match.String(), Found: "a device of which nobody can say whether it is blank: " + c.Err, Next: "Name the device."}
+			if unknown == nil {
+				unknown = &Refusal{Field: w.Field + ".match", Device: d.Path, Want: w.Match.String(), Found: "a device of which nobody can say whether it is blank: " + c.Err, Next: "Name the device.", Unsure: true}
+			}
 		case c.Signature.Type == w.FSType && c.Signature.Label == w.Label:
 			ours = append(ours, d)
 		case untouchable(d, c) != nil || len(d.MountPoints) > 0:
@@ -153,7 +157,7 @@ func (w Disk) blank(m Machine, fit []*blockdev.Device) ([]*blockdev.Device, *Ref
 			return some, nil
 		}
 	}
-	return blank, nil
+	return blank, unknown
 }
 
 // seen names the devices of a machine for a person who misses one.

@@ -6,6 +6,8 @@ package disk
 import (
 	"context"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Mount is one mount as it should be. Package units makes a unit of systemd of
@@ -27,6 +29,8 @@ type Mounter interface {
 	Mount(ctx context.Context, m Mount) error
 	// Remount gives a mount other options.
 	Remount(ctx context.Context, m Mount) error
+	// Unmount takes a mount back that Mount made, now and at the next boot.
+	Unmount(ctx context.Context, m Mount) error
 }
 
 // command mounts with mount(8).
@@ -38,4 +42,8 @@ func (c command) Mount(ctx context.Context, m Mount) error {
 
 func (c command) Remount(ctx context.Context, m Mount) error {
 	return c.run(ctx, "mount", "-o", "remount,"+strings.Join(m.Options, ","), m.Where)
+}
+
+func (c command) Unmount(_ context.Context, m Mount) error {
+	return unix.Unmount(m.Where, unix.UMOUNT_NOFOLLOW)
 }

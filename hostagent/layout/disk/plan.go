@@ -27,6 +27,8 @@ type Plan struct {
 // and xfs leave out a last group that would be too small to be of use.
 const growSlack = 16 * mib
 
+const nextMade = "Attach the disk that the node had, or one from a snapshot of it. A blank one is never taken in its place: what was acknowledged is on the old one."
+
 const nextLost = "Attach the disk of that store. An empty log is never started in place of an old one: this server's vote is in it."
 
 // Make compares a valid spec with what was observed. newUUID names the file
@@ -141,7 +143,9 @@ func untouchable(d *blockdev.Device, c Content) *Refusal {
 	case slices.Contains(d.MountPoints, blockdev.Swap):
 		return refuse("a device that is not in use", "one that is swapped to", "Name another device.")
 	case c.Err != "":
-		return refuse("a device that says what is on it", c.Err, "Mend the disk, or name another device.")
+		r := refuse("a device that says what is on it", c.Err, "Mend the disk, or name another device.")
+		r.Unsure = true
+		return r
 	}
 	return nil
 }
@@ -162,8 +166,11 @@ func (p *planner) filesystem(mounted bool, newUUID func() string) (made bool, er
 	w, found := p.want, p.content.Signature
 	blank, half := found == Signature{}, found.Label == HalfMade && limits[found.Type].size > 0
 	if !mounted && (blank || half || w.Wipe && w.WipeOnly.covers(found)) {
-		if w.Store != nil && w.Store.StoreID != "" {
+		switch {
+		case w.Store != nil && w.Store.StoreID != "":
 			return false, p.refuse("store.store_id", w.Store.StoreID, found.String()+", which would be made anew", nextLost)
+		case w.Made:
+			return false, p.refuse("made", fmt.Sprintf("the %s labelled %q that was made before", w.FSType, w.Label), found.String()+", which would be made anew", nextMade)
 		}
 		if !blank {
 			p.add(Step{Do: Wipe, Signature: &found})
@@ -171,7 +178,7 @@ func (p *planner) filesystem(mounted bool, newUUID func() string) (made bool, er
 		p.newFilesystem(newUUID)
 		return true, nil
 	}
-	const next = "Name another device. To destroy what is on this one, say wipe = true and its type and UUID in wipe_only."
+	const next = "Name another device. To destroy what is on this one, name its type and UUID in wipe."
 	switch {
 	case found.Type == w.FSType && found.Label == w.Label:
 	case w.Wipe && !mounted:
@@ -185,7 +192,8 @@ func (p *planner) filesystem(mounted bool, newUUID func() string) (made bool, er
 	if err := p.unique(); err != nil {
 		return false, err
 	}
-	if mounted || p.content.Store != nil || p.content.StoreErr != "" {
+	strange := w.Store != nil && w.Store.StoreID == "" && len(p.content.Beside) > 0
+	if mounted || p.content.Store != nil || p.content.StoreErr != "" || strange {
 		return false, sameStore(p.want, p.dev.Path, p.content)
 	}
 	return false, nil // a journal that was not replayed may hide it: seen to once it is mounted
@@ -237,6 +245,10 @@ func sameStore(w Disk, device string, c Content) error {
 	if got == nil {
 		if want.StoreID != "" {
 			return refuse("store.store_id", want.StoreID, "no store in "+w.StoreDir, nextLost)
+		}
+		if len(c.Beside) > 0 {
+			return refuse("match", "a file system with a store of this node in "+w.StoreDir+", or with nothing in it", few(c.Beside),
+				"Name another device: the label is every cluster's. Empty the file system yourself if nothing in it is needed.")
 		}
 		return nil
 	}

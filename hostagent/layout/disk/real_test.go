@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -221,6 +222,11 @@ func TestApply(t *testing.T) {
 			if err != nil || len(plan.Steps) != 1 || plan.Steps[0].Do != Grow || plan.Steps[0].Size != uint64(2*size) {
 				t.Fatalf("%+v %v", plan, err)
 			}
+			still := r.host
+			still.NoGrow = true
+			if done, err := Apply(t.Context(), still, Spec{Disks: []Disk{d}}); err != nil || len(done.Steps) > 0 {
+				t.Fatalf("told not to grow: %+v %v", done, err)
+			}
 			if fstype == Ext4 && !mayResize(t) {
 				// All but the kernel's part: the refusal is passed on, and
 				// what grew otherwise needs nothing more.
@@ -249,6 +255,15 @@ func TestApply(t *testing.T) {
 			r.run("chmod", "0755", dir)
 			r.apply(d)
 			r.steps("remount", "directory")
+
+			// The owner has another number, as after a machine was installed anew: what is in
+			// the directory is given to it, too.
+			d.Directories = []Directory{d.Directories[0], {Path: "a/store", UID: 4711, GID: 4712, Mode: 0o700}}
+			r.apply(d)
+			r.steps("directory")
+			if fi, err := os.Stat(filepath.Join(dir, store.FileName)); err != nil || fi.Sys().(*syscall.Stat_t).Uid != 4711 {
+				t.Errorf("%v %v", fi, err)
+			}
 		})
 	}
 }
@@ -337,6 +352,27 @@ func (r *rig) refused(l loop, d Disk, says string) {
 	if after := sum(r.t, l); after != before {
 		r.t.Errorf("the image is not the same: %s before, %s after", before, after)
 	}
+}
+
+// look is what the machine has for a disk now.
+func (r *rig) look(d Disk) Machine {
+	r.t.Helper()
+	m, err := Look(r.t.Context(), r.host.Roots, Spec{Disks: []Disk{d}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return m
+}
+
+// device is a loop device as it was discovered.
+func (r *rig) device(l loop) blockdev.Device {
+	r.t.Helper()
+	devices, err := blockdev.Discover(r.t.Context(), r.host.Roots)
+	i := slices.IndexFunc(devices, func(d blockdev.Device) bool { return d.Path == l.path })
+	if err != nil || i < 0 {
+		r.t.Fatalf("%s is not there: %v", l.path, err)
+	}
+	return devices[i]
 }
 
 func (r *rig) mkfs(fstype, label, image string) {
@@ -574,6 +610,28 @@ func TestChangedMeanwhile(t *testing.T) {
 	if sum(t, l) != before {
 		t.Error("the image is not the same")
 	}
+}
+
+// TestLockedMeanwhile has somebody look at the device between the steps, as udev does after each. It was seen to fail
+// without the wait for the lock.
+func TestLockedMeanwhile(t *testing.T) {
+	r := newRig(t)
+	l := r.loop("data", sizes[Ext4])
+	r.host.do = func(ctx context.Context, sys *system, s Step) error {
+		if s.Do == Label {
+			f, err := os.Open(l.path)
+			if err != nil {
+				return err
+			}
+			if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != nil {
+				return err
+			}
+			time.AfterFunc(200*time.Millisecond, func() { _ = f.Close() })
+		}
+		return sys.do(ctx, s)
+	}
+	r.apply(r.disk(l, Ext4))
+	r.steps("make", "label", "mount-point", "mount", "directory", "directory")
 }
 
 // TestBusy has a run that another one keeps out, and a tool that outlived the

@@ -16,6 +16,8 @@ type Refusal struct {
 	Want   string `json:"want"`
 	Found  string `json:"found"`
 	Next   string `json:"next,omitempty"` // what a person can do
+	// Unsure: a device did not say what is on it. It may, the next time.
+	Unsure bool `json:"unsure,omitempty"`
 }
 
 func (r *Refusal) Error() string {

@@ -4,10 +4,8 @@
 package disk
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"path/filepath"
 	"slices"
@@ -40,6 +38,8 @@ type Disk struct {
 	// Wipe destroys what WipeOnly says, and nothing else.
 	Wipe     bool       `json:"wipe,omitempty"`
 	WipeOnly *Signature `json:"wipe_only,omitempty"`
+	// Made refuses to make a file system: it was made before, and a device without it is another one.
+	Made bool `json:"made,omitempty"`
 	// Directories below the mount point, in this order.
 	Directories []Directory `json:"directories,omitempty"`
 	// Store is the identity that a store in the directory StoreDir must have,
@@ -150,20 +150,6 @@ func DefaultOptions(fstype string) []string {
 		options = append(options, "errors=remount-ro")
 	}
 	return options
-}
-
-// ReadSpec reads a spec as JSON and validates it.
-func ReadSpec(r io.Reader) (Spec, error) {
-	var s Spec
-	d := json.NewDecoder(r)
-	d.DisallowUnknownFields()
-	if err := d.Decode(&s); err != nil {
-		return Spec{}, fmt.Errorf("reading the spec: %w", err)
-	}
-	if err := d.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
-		return Spec{}, errors.New("reading the spec: there is more after the first value")
-	}
-	return s, s.Validate()
 }
 
 // Validate returns a [*Refusal] for each field that cannot be right on any machine.

@@ -5,6 +5,10 @@ package disk
 
 import (
 	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -14,7 +18,7 @@ import (
 func TestReadSpec(t *testing.T) {
 	const good = `{"disks": [{"field": "side_disk", "match": {"only_blank": true, "min_size": 26843545600}, "fstype": "xfs", "label": "hf-side", "mount": "/side",
 	  "directories": [{"path": "j", "uid": 1, "gid": 2, "mode": "0750"}]}]}`
-	s, err := ReadSpec(strings.NewReader(good))
+	s, err := readSpec(strings.NewReader(good))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +50,7 @@ func TestReadSpec(t *testing.T) {
 		{`"0750"`, `"4755"`, "use octal permission bits"},
 	} {
 		text := strings.Replace(good, tc.old, tc.replacement, 1)
-		if _, err := ReadSpec(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), tc.says) {
+		if _, err := readSpec(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), tc.says) {
 			t.Errorf("%s: %v, want it to say %q", tc.replacement, err, tc.says)
 		}
 	}
@@ -61,7 +65,7 @@ func TestReadSpec(t *testing.T) {
 func FuzzReadSpec(f *testing.F) {
 	f.Add(`{"disks":[{"field":"a","match":{"name":"sdb"},"fstype":"ext4","label":"l","mount":"/m","directories":[{"path":"x","mode":"0700"}]}]}`)
 	f.Fuzz(func(t *testing.T, text string) {
-		s, err := ReadSpec(strings.NewReader(text))
+		s, err := readSpec(strings.NewReader(text))
 		if err != nil {
 			return
 		}
@@ -96,4 +100,18 @@ func FuzzParseSize(f *testing.F) {
 			}
 		}
 	})
+}
+
+// readSpec reads a spec as JSON and validates it.
+func readSpec(r io.Reader) (Spec, error) {
+	var s Spec
+	d := json.NewDecoder(r)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		return Spec{}, fmt.Errorf("reading the spec: %w", err)
+	}
+	if err := d.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
+		return Spec{}, errors.New("reading the spec: there is more after the first value")
+	}
+	return s, s.Validate()
 }

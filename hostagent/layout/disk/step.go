@@ -5,7 +5,6 @@ package disk
 
 import (
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -67,22 +66,4 @@ func (s Step) String() string {
 		return fmt.Sprintf("directory %s, owner %d:%d, mode %s", s.Path, s.Directory.UID, s.Directory.GID, s.Directory.Mode)
 	}
 	return string(s.Do)
-}
-
-// Text prints the plan for a person.
-func (p Plan) Text(w io.Writer) error {
-	var b strings.Builder
-	if len(p.Steps) == 0 {
-		b.WriteString("Nothing to do: the disks are what the spec says.\n")
-	}
-	field := ""
-	for i, s := range p.Steps {
-		if s.Field != field {
-			field = s.Field
-			fmt.Fprintf(&b, "%s, %s\n", field, s.Device)
-		}
-		fmt.Fprintf(&b, "  %2d. %s\n", i+1, s)
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
 }

@@ -15,8 +15,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/holdfastdb/terraform-provider-holdfast/engine/store"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/blockdev"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/layout"
 )
 
 // toolEnv is what the tools see: messages in English, and where they are.
@@ -117,8 +118,8 @@ func (s *system) alone(ctx context.Context, step Step, expect Signature, name st
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return fmt.Errorf("%s: %w: %w", step.Device, ErrBusy, err)
+	if err := lockDevice(ctx, f); err != nil {
+		return err
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
@@ -144,11 +145,11 @@ func (s *system) mount(ctx context.Context, step Step) error {
 	err := s.mounted(step.Mount.Where, step.Number)
 	if w := step.want; err == nil && w.Store != nil {
 		var c Content
-		c.setStore(store.Read(filepath.Join(w.Mount, w.StoreDir)))
+		c.inside(w)
 		err = sameStore(w, step.Device, c)
 	}
 	if err != nil {
-		return errors.Join(err, unix.Unmount(step.Mount.Where, unix.UMOUNT_NOFOLLOW))
+		return errors.Join(err, s.mounter.Unmount(context.WithoutCancel(ctx), *step.Mount))
 	}
 	return nil
 }
@@ -174,11 +175,11 @@ func mountPoint(path string) error {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return vfs.OS{}.SyncDir(filepath.Dir(path))
 }
 
 // makeDir makes a directory below a mount point, which no link leads out of,
-// and gives it owner and mode. It returns once that is durable.
+// and gives it, and what is in it, owner and mode. It returns once that is durable.
 func makeDir(mount string, d Directory) (err error) {
 	root, err := os.OpenRoot(mount)
 	if err != nil {
@@ -191,23 +192,20 @@ func makeDir(mount string, d Directory) (err error) {
 	if err := root.Mkdir(d.Path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	if err := root.Chown(d.Path, d.UID, d.GID); err != nil {
+	if d.Path == "." { // what is below the root of a file system has owners of its own
+		err = root.Chown(d.Path, d.UID, d.GID)
+	} else {
+		err = layout.Give(root, d.Path, layout.Owner{UID: d.UID, GID: d.GID})
+	}
+	if err != nil {
 		return err
 	}
 	if err := root.Chmod(d.Path, os.FileMode(d.Mode)); err != nil {
 		return err
 	}
 	for path := filepath.Join(mount, d.Path); ; path = filepath.Dir(path) {
-		if err := syncDir(path); err != nil || path == mount {
+		if err := (vfs.OS{}).SyncDir(path); err != nil || path == mount {
 			return err
 		}
 	}
-}
-
-func syncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
