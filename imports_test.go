@@ -20,10 +20,10 @@ func TestImports(t *testing.T) {
 		denied []string // prefixes of import paths
 		why    string
 	}{
-		{".", []string{"github.com/hashicorp/raft", "go.etcd.io/bbolt", module + "/engine/node", module + "/engine/kv"},
-			"the provider speaks to agents and APIs; it links no engine"},
-		{"./hostagent", []string{"github.com/hashicorp/terraform-plugin", module + "/internal"},
-			"the host agent knows nothing of Terraform"},
+		{".", []string{"github.com/hashicorp/raft", "go.etcd.io/bbolt", module + "/engine/node", module + "/engine/kv", module + "/test"},
+			"the provider speaks to agents and APIs; it links no engine, and nothing that is for tests"},
+		{"./hostagent", []string{"github.com/hashicorp/terraform-plugin", module + "/internal", module + "/test"},
+			"the host agent knows nothing of Terraform, and links nothing that is for tests"},
 		{"./engine/kv", []string{module},
 			"the state machine stands alone: no clock, no I/O, no other package of the project"},
 		{"./engine/api", []string{"github.com", "golang.org", module + "/engine/kv"},
@@ -34,6 +34,8 @@ func TestImports(t *testing.T) {
 			"the agent's client links the standard library and engine/api only"},
 		{"./hostagent/pki", []string{"github.com/hashicorp/raft", module + "/engine/node", "github.com/hashicorp/terraform-plugin", module + "/internal"},
 			"certificates are made where no engine is"},
+		{"./hostagent/rotation", []string{"github.com/hashicorp", "filippo.io", module + "/hostagent/pki", module + "/internal"},
+			"the provider links it: it knows what agents say, and no key"},
 		{"./engine/node", []string{module + "/hostagent", module + "/internal"},
 			"imports point downward"},
 		{"./internal/platform/...", []string{"github.com/hashicorp/terraform-plugin", module + "/engine/node"},

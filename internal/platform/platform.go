@@ -11,7 +11,9 @@ package platform
 
 import (
 	"context"
+	"maps"
 	"net"
+	"slices"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 )
@@ -29,11 +31,30 @@ type Cluster struct {
 	Binary string
 }
 
-// Node is one machine to be made.
-type Node struct{ Name string }
+// Node is one machine to be made, or to be found.
+type Node struct {
+	Name string
+	// Stores, in the order of Cluster.Stores, and SideDisk say which of the machine's
+	// devices the disks are, where the platform finds disks instead of making them.
+	// What is left out is a blank one.
+	Stores   []Device
+	SideDisk Device
+	// Known says that the node was made before, and holds data. A machine that is found
+	// and knows nothing of it is refused, by the very look that it is taken after. A platform that
+	// makes machines itself knows which it made.
+	Known bool
+}
+
+// Device says which device of a machine a disk is.
+type Device struct {
+	Match agentapi.DiskMatch
+	// Wipe is what may be destroyed on it, nil: nothing.
+	Wipe *agentapi.DiskContent
+}
 
 // Disk is a disk that every node gets.
 type Disk struct {
+	// SizeBytes is the disk's size, the least one where it is found.
 	SizeBytes  int64
 	FileSystem string // ext4 | xfs
 }
@@ -60,6 +81,9 @@ type Directory struct {
 	// there is a plain directory.
 	SizeBytes  int64
 	FileSystem string
+	// Disk is what the node's agent has to find, format and mount for it; nil where
+	// the platform did.
+	Disk *agentapi.Disk
 }
 
 // Platform makes the machines and disks of one cluster. Every method is
@@ -91,6 +115,32 @@ type Platform interface {
 	// that belong to the cluster of that id, and nothing else. A cluster that is
 	// not there any more is no error. progress as in Ensure.
 	Destroy(ctx context.Context, id string, progress func(string)) error
+}
+
+// Planner is a Platform that makes its machines itself, and says what Ensure would do before it does.
+type Planner interface {
+	Platform
+	// Pending returns what Ensure would do to machines, disks and network of c, changing nothing. What
+	// cannot be done is an error. What would be done on machines that are there, their agents say.
+	Pending(ctx context.Context, c Cluster) (Pending, error)
+}
+
+// Pending is what Ensure would do, as lines that a person reads, by node and in order; under "" is what
+// is done for no certain node. It is empty where there is nothing to do.
+type Pending map[string][]string
+
+// Lines are all of it, a line each, with the nodes' names.
+func (p Pending) Lines() []string {
+	var out []string
+	for _, node := range slices.Sorted(maps.Keys(p)) {
+		for _, line := range p[node] {
+			if node != "" {
+				line = "node " + node + ": " + line
+			}
+			out = append(out, line)
+		}
+	}
+	return out
 }
 
 // Communicator reaches one node. Safe for concurrent use.

@@ -4,6 +4,7 @@
 package vm
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -16,8 +17,11 @@ const program = "qemu-system-x86_64"
 // Descriptors that QEMU inherits.
 const (
 	qmpFD = 3 + iota
-	lanFD // only of a machine with a Network
+	lanFD // only of a machine with a Network or a Tap
 )
+
+// consoleFD is what the console is written to beside the file, of a guest of Compute Engine.
+const consoleFD = lanFD + 1
 
 // spareSlots is how many more disks can be plugged in while a machine runs.
 const spareSlots = 4
@@ -45,13 +49,9 @@ func (l launch) args() []string {
 		"-name", l.Name, "-no-user-config", "-nodefaults", "-display", "none",
 		"-machine", "q35", "-accel", accel, "-cpu", cpu,
 		"-smp", strconv.Itoa(l.CPUs), "-m", strconv.Itoa(l.MemoryMiB),
-		"-kernel", l.Image.kernel(), "-initrd", l.file("initrd.img"), "-append", kernelLine,
-		"-chardev", "file,id=console,append=on,path=" + l.file("console.log"), "-serial", "chardev:console",
+		"-kernel", l.Image.kernel(), "-initrd", l.file("initrd.img"), "-append", l.kernelLine(),
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", qmpFD), "-mon", "chardev=qmp,mode=control",
 		"-device", "virtio-rng-pci",
-		// restrict: the guest reaches neither this machine nor what lies beyond.
-		"-netdev", fmt.Sprintf("user,id=ssh,restrict=on,hostfwd=tcp:127.0.0.1:%d-:22", l.sshPort),
-		"-device", "virtio-net-pci,netdev=ssh,romfile=,mac=" + sshMAC,
 		"-blockdev", text(object{"driver": "qcow2", "node-name": "root", "discard": "unmap", "file": object{
 			// Flushes of the root file system end in the host's page cache,
 			// which outlives a power cut of the guest.
@@ -59,10 +59,7 @@ func (l launch) args() []string {
 		"-device", "virtio-blk-pci,drive=root,serial=root",
 		"-device", "virtio-scsi-pci,id=scsi",
 	}
-	if l.Network != nil {
-		a = append(a, "-netdev", fmt.Sprintf("socket,id=lan,fd=%d", lanFD),
-			"-device", "virtio-net-pci,netdev=lan,romfile=,mac="+l.mac)
-	}
+	a = append(a, l.lines()...)
 	for i := range l.slots {
 		a = append(a, "-device", fmt.Sprintf("pcie-root-port,id=%s,chassis=%d", slotName(i), i+1))
 	}
@@ -72,10 +69,37 @@ func (l launch) args() []string {
 	return a
 }
 
+func (l launch) kernelLine() string {
+	if l.Cloud != nil {
+		return kernelLine + " " + cloudLine
+	}
+	return kernelLine
+}
+
+// lines are the console and the network cards.
+func (l launch) lines() []string {
+	console := "file,id=console,append=on,path=" + l.file("console.log")
+	card := func(id, other, mac string) []string {
+		return []string{"-netdev", other + ",id=" + id, "-device", "virtio-net-pci,romfile=,netdev=" + id + ",mac=" + mac}
+	}
+	var a []string
+	if l.Cloud != nil {
+		console = fmt.Sprintf("socket,id=console,fd=%d,logappend=on,logfile=%s", consoleFD, l.file("console.log"))
+		a = card("lan", fmt.Sprintf("tap,fd=%d", lanFD), l.Cloud.MAC)
+	} else {
+		// restrict: the guest reaches neither this machine nor what lies beyond.
+		a = card("ssh", fmt.Sprintf("user,restrict=on,hostfwd=tcp:127.0.0.1:%d-:22", l.sshPort), sshMAC)
+		if l.Network != nil {
+			a = append(a, card("lan", fmt.Sprintf("socket,fd=%d", lanFD), l.mac)...)
+		}
+	}
+	return append(a, "-chardev", console, "-serial", "chardev:console")
+}
+
 // node is the block node of a disk, as -blockdev and blockdev-add take it.
 func (l launch) node(d Disk) object {
 	return object{"driver": "raw", "node-name": nodeName(d.Serial), "discard": "unmap",
-		"file": object{"driver": "file", "filename": l.file(d.Serial + ".disk")}}
+		"file": object{"driver": "file", "filename": l.content(d)}}
 }
 
 // device is the disk as the guest sees it, as -device and device_add take it.
@@ -88,6 +112,9 @@ func (l launch) device(d Disk) object {
 		o["driver"] = "virtio-blk-pci"
 	case SCSI:
 		o["driver"], o["bus"] = "scsi-hd", scsiBus
+		if l.Cloud != nil { // as Google's disks say of themselves which device they are
+			o["vendor"], o["product"], o["device_id"] = "Google", "PersistentDisk", d.Serial
+		}
 		return o
 	}
 	for i, serial := range l.slots {
@@ -97,6 +124,9 @@ func (l launch) device(d Disk) object {
 	}
 	return o
 }
+
+// content is the file of a data disk.
+func (l launch) content(d Disk) string { return cmp.Or(d.File, l.file(d.Serial+".disk")) }
 
 func (l launch) file(name string) string { return filepath.Join(l.dir, name) }
 

@@ -63,7 +63,7 @@ func TestArgs(t *testing.T) {
 	all := strings.Join(args, " ")
 	for _, want := range []string{
 		"-accel tcg,thread=multi", "hostfwd=tcp:127.0.0.1:2222-:22", "restrict=on",
-		"netdev=lan,romfile=,mac=52:54:00:4d:00:0b", "-kernel /cache/x/vmlinuz", "-initrd /d/initrd.img",
+		"netdev=lan,mac=52:54:00:4d:00:0b", "-kernel /cache/x/vmlinuz", "-initrd /d/initrd.img",
 	} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no %q in %s", want, all)
@@ -73,5 +73,16 @@ func TestArgs(t *testing.T) {
 	all = strings.Join(l.args(), " ")
 	if !strings.Contains(all, "-accel kvm -cpu host") || strings.Contains(all, "lan") {
 		t.Errorf("with KVM and alone: %s", all)
+	}
+	l.Cloud = &Cloud{MAC: "42:01:0a:80:00:02"}
+	l.Disks[0].File = "/disks/7"
+	all = strings.Join(l.args(), " ")
+	for _, want := range []string{"tap,fd=4,id=lan", "netdev=lan,mac=42:01:0a:80:00:02", "socket,id=console,fd=5,logappend=on,logfile=/d/console.log", `"filename":"/disks/7"`} {
+		if !strings.Contains(all, want) {
+			t.Errorf("no %q in %s", want, all)
+		}
+	}
+	if strings.Contains(all, "hostfwd") {
+		t.Errorf("a way around the cloud: %s", all)
 	}
 }

@@ -7,23 +7,20 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/test/terraform"
 )
 
 // uploadBinary uploads bin/holdfast.
 func uploadBinary(t *testing.T, m *Machine) {
 	t.Helper()
-	path := os.Getenv("HOLDFAST_BINARY")
-	if path == "" {
-		path = filepath.Join("..", "..", "bin", "holdfast")
-	}
-	f, err := os.Open(path)
+	f, err := os.Open(terraform.Built(t))
 	if err != nil {
-		t.Skip("make build makes the binary that this needs: ", err)
+		t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
 	if err := m.SSH().Upload(t.Context(), "/usr/local/bin/holdfast", 0o755, f); err != nil {
@@ -31,13 +28,20 @@ func uploadBinary(t *testing.T, m *Machine) {
 	}
 }
 
-// testDevices compares holdfast devices with the guest's lsblk, in every field
-// that both have.
+// testDevices looks at disks of several kinds, mounted and divided.
 func testDevices(t *testing.T, m *Machine) {
 	uploadBinary(t, m)
 	mount(t, m, "side", "ext4", "/side")
 	mount(t, m, "bulk", "xfs", "/bulk")
 	sh(t, m, "printf 'label: gpt\nsize=1GiB, name=one\n' | sudo sfdisk -q /dev/"+lsblkOf(t, m)["side2"].Name+" && sudo udevadm settle")
+	sameDevices(t, m)
+	sh(t, m, "sudo umount /side /bulk; sudo wipefs -qa /dev/"+lsblkOf(t, m)["side2"].Name)
+}
+
+// sameDevices compares holdfast devices with the guest's lsblk, in every field that
+// both have.
+func sameDevices(t *testing.T, m *Machine) {
+	t.Helper()
 	before := flatten(t, sh(t, m, "sudo lsblk --json --output-all --bytes"))
 	ours := flatten(t, sh(t, m, "sudo holdfast devices -json"))
 	after := flatten(t, sh(t, m, "sudo lsblk --json --output-all --bytes"))
@@ -55,7 +59,7 @@ func testDevices(t *testing.T, m *Machine) {
 			}
 			switch {
 			case want == nil && key == "tran" && value == "virtio": // newer lsblk says so too
-			case key == "children" || !ok && slices.Contains([]string{"by-id", "by-path", "holders", "back-file"}, key):
+			case key == "children" || !ok && slices.Contains([]string{"by-id", "by-path", "holders", "back-file", "disk-name"}, key):
 			case !ok:
 				t.Errorf("%s: lsblk has no field %q", name, key)
 			case !reflect.DeepEqual(theirs[key], later[key]):
@@ -74,7 +78,6 @@ func testDevices(t *testing.T, m *Machine) {
 	}
 	t.Logf("%d devices, %d fields are the same", len(ours), compared)
 	t.Log("\n" + sh(t, m, "holdfast devices"))
-	sh(t, m, "sudo umount /side /bulk; sudo wipefs -qa /dev/"+lsblkOf(t, m)["side2"].Name)
 }
 
 // flatten makes a map of the tree, by the way from the root: "sdb/sdb1".

@@ -10,7 +10,21 @@
 // needs root. Start makes a machine of it: an overlay over the root file
 // system, data disks as sparse files, keys of its own, and returns when the
 // guest answers over SSH at a port of loopback. A Network is the wire between
-// machines, a hub inside the test's process, which can cut it.
+// machines, a hub inside the test's process, which can cut it. With Cloud it is a guest of
+// Compute Engine instead: what plays the engine gives it a network card, a metadata server
+// and disks, and reaches it as it would reach the real one.
+//
+// # The tests
+//
+// TestMachine and TestFailover are of machines and of an engine in one,
+// TestMachineAgent of the agent of a machine that nobody applies to. TestCluster is
+// the whole way: three machines, examples/ssh applied with the terraform of
+// $TF_ACC_TERRAFORM_PATH and the provider beside $HOLDFAST_BINARY, then what happens
+// to machines, and a destroy. Its parts can be run alone: -run 'TestCluster/reboot'
+// makes the cluster, boots one of its machines again, and destroys it. Where a part
+// fails, the test ends with the journals and consoles of the machines and with
+// terraform's progress. Package walkthrough has the two scripts of CockroachDB's
+// walkthrough of WAL failover.
 //
 // # On disk
 //

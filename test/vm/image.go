@@ -34,52 +34,69 @@ func (i Image) initrd() string { return filepath.Join(i.dir, "initrd.img") }
 // not have it: about a minute, and 450 MB. Of several at once, one builds and
 // the others wait. Interrupted, it leaves a directory that the next one removes.
 func Build(ctx context.Context) (Image, error) {
-	if err := need(program, "qemu-img"); err != nil {
+	if err := Need(program, "qemu-img"); err != nil {
 		return Image{}, err
 	}
+	dir, err := Cached(ctx, recipeHash(), func(ctx context.Context, work string) error {
+		if err := Need("mke2fs"); err != nil {
+			return err
+		}
+		return build(ctx, work)
+	})
+	return Image{dir: dir}, err
+}
+
+// made is what a build in the cache leaves in its directory.
+const made = "made"
+
+// Cached returns the directory that is in the cache by a key. Where there is none, root makes it: fill is given a
+// directory to work in, and leaves what is to be kept as "made" in it. Of several at once, one makes it and
+// the others wait. Interrupted, it leaves a directory that the next one removes.
+func Cached(ctx context.Context, key string, fill func(ctx context.Context, work string) error) (string, error) {
 	cache, err := cacheDir()
 	if err != nil {
-		return Image{}, err
+		return "", err
 	}
 	lock, err := lockFile(ctx, filepath.Join(cache, "lock"))
 	if err != nil {
-		return Image{}, fmt.Errorf("image cache: %w", err)
+		return "", fmt.Errorf("image cache: %w", err)
 	}
 	defer func() { _ = lock.Close() }()
-	image := Image{dir: filepath.Join(cache, recipeHash())}
-	if _, err := os.Stat(image.dir); err == nil {
-		return image, nil
+	place := filepath.Join(cache, key)
+	if _, err := os.Stat(place); err == nil {
+		return place, nil
 	}
-	if err := need("mmdebstrap", "mke2fs"); err != nil {
-		return Image{}, err
+	if err := Need("mmdebstrap"); err != nil {
+		return "", err
 	}
 	if os.Geteuid() != 0 {
-		return Image{}, fmt.Errorf("%w: only root builds the image (once: %s)", ErrMissing, image.dir)
+		return "", fmt.Errorf("%w: only root builds the image (once: %s)", ErrMissing, place)
 	}
 	old, err := filepath.Glob(filepath.Join(cache, "building-*"))
 	if err != nil {
-		return Image{}, err
+		return "", err
 	}
 	for _, dir := range old {
 		if err := os.RemoveAll(dir); err != nil {
-			return Image{}, fmt.Errorf("image cache: %w", err)
+			return "", fmt.Errorf("image cache: %w", err)
 		}
 	}
 	work, err := os.MkdirTemp(cache, "building-")
 	if err != nil {
-		return Image{}, fmt.Errorf("image cache: %w", err)
+		return "", fmt.Errorf("image cache: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(work) }()
-	if err := build(ctx, work, image.dir); err != nil {
-		return Image{}, fmt.Errorf("building the image: %w", err)
+	if err := fill(ctx, work); err != nil {
+		return "", fmt.Errorf("building the image: %w", err)
 	}
-	return image, nil
+	return place, os.Rename(filepath.Join(work, made), place)
 }
 
-func need(programs ...string) error {
+// Need is ErrMissing where a program is not installed.
+func Need(programs ...string) error {
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
-			return fmt.Errorf("%w: %s is not installed (as root: scripts/deps.sh vm)", ErrMissing, p)
+			return fmt.Errorf("%w: %s is not installed (as root: make deps-vm deps-containers)", ErrMissing, p)
 		}
 	}
 	return nil
@@ -100,22 +117,22 @@ func cacheDir() (string, error) {
 	return dir, nil
 }
 
-// build makes the image in a directory of its own and renames that to place.
-func build(ctx context.Context, work, place string) error {
+// build makes the image.
+func build(ctx context.Context, work string) error {
 	for name, text := range map[string]string{"essential.sh": essentialScript, "customize.sh": customizeScript} {
 		if err := os.WriteFile(filepath.Join(work, name), []byte(text), 0o700); err != nil {
 			return err
 		}
 	}
 	tree := filepath.Join(work, "tree")
-	if err := run(ctx, "mmdebstrap", bootstrap(work, tree)...); err != nil {
+	if err := Run(ctx, "mmdebstrap", bootstrap(work, tree)...); err != nil {
 		return err
 	}
-	made := Image{dir: filepath.Join(work, "image")}
-	if err := os.Mkdir(made.dir, 0o700); err != nil {
+	image := Image{dir: filepath.Join(work, made)}
+	if err := os.Mkdir(image.dir, 0o700); err != nil {
 		return err
 	}
-	for pattern, to := range map[string]string{"boot/vmlinuz-*": made.kernel(), "boot/initrd.img-*": made.initrd()} {
+	for pattern, to := range map[string]string{"boot/vmlinuz-*": image.kernel(), "boot/initrd.img-*": image.initrd()} {
 		found, err := filepath.Glob(filepath.Join(tree, pattern))
 		if err != nil || len(found) != 1 {
 			return fmt.Errorf("one %s is expected, there are %d", pattern, len(found))
@@ -128,18 +145,15 @@ func build(ctx context.Context, work, place string) error {
 	if err != nil {
 		return fmt.Errorf("listing the packages: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(made.dir, "packages"), list, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(image.dir, "packages"), list, 0o600); err != nil {
 		return err
 	}
 	// mke2fs fills the file system from the tree: nothing is mounted.
-	if err := run(ctx, "mke2fs", "-q", "-t", "ext4", "-L", rootLabel, "-d", tree,
-		made.root(), strconv.FormatInt(rootSize>>10, 10)+"k"); err != nil {
+	if err := Run(ctx, "mke2fs", "-q", "-t", "ext4", "-L", rootLabel, "-d", tree,
+		image.root(), strconv.FormatInt(rootSize>>10, 10)+"k"); err != nil {
 		return err
 	}
-	if err := syncFile(made.root()); err != nil {
-		return err
-	}
-	return os.Rename(made.dir, place)
+	return syncFile(image.root())
 }
 
 func syncFile(path string) error {
@@ -150,8 +164,8 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// run runs a program and has the end of its output in the error.
-func run(ctx context.Context, name string, args ...string) error {
+// Run runs a program and has the end of its output in the error.
+func Run(ctx context.Context, name string, args ...string) error {
 	// Pdeathsig watches the thread that starts the program.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -33,6 +33,18 @@ type Machine struct {
 // Start makes a machine and boots it; when it returns, the guest answers over
 // SSH. Close removes it.
 func Start(ctx context.Context, c Config) (*Machine, error) {
+	m, err := New(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Boot(ctx); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
+// New makes a machine that has no power yet. Close removes it.
+func New(ctx context.Context, c Config) (*Machine, error) {
 	c = c.defaults()
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("machine %s: %w", c.Name, err)
@@ -49,9 +61,6 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 	if err := m.prepare(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("machine %s: %w", c.Name, err), m.Close())
 	}
-	if err := m.Boot(ctx); err != nil {
-		return nil, errors.Join(err, m.Close())
-	}
 	return m, nil
 }
 
@@ -64,23 +73,34 @@ func (m *Machine) prepare(ctx context.Context) (err error) {
 	if err := m.seed.writeInitrd(m.file("initrd.img"), m.Image.initrd()); err != nil {
 		return err
 	}
-	if err := run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", m.Image.root(), m.file("root.qcow2")); err != nil {
+	if err := Run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", m.Image.root(), m.file("root.qcow2")); err != nil {
 		return err
 	}
-	m.slots = make([]string, spareSlots)
 	for _, d := range m.Disks {
-		if d.Kind != SCSI {
-			m.slots = append(m.slots, d.Serial)
-		}
 		if err := m.makeDisk(d); err != nil {
 			return err
 		}
 	}
+	m.Insert(m.Disks)
 	return nil
 }
 
+// Insert has a machine without power find disks at its next start, and no others. They are where
+// their files say.
+func (m *Machine) Insert(disks []Disk) {
+	m.Disks, m.slots = slices.Clone(disks), make([]string, spareSlots)
+	for _, d := range disks {
+		if d.Kind != SCSI {
+			m.slots = append(m.slots, d.Serial)
+		}
+	}
+}
+
 func (m *Machine) makeDisk(d Disk) error {
-	f, err := os.OpenFile(m.file(d.Serial+".disk"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if d.File != "" {
+		return nil
+	}
+	f, err := os.OpenFile(m.content(d), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("disk %s: %w", d.Serial, err)
 	}
@@ -90,10 +110,9 @@ func (m *Machine) makeDisk(d Disk) error {
 	return nil
 }
 
-// Boot gives power to a machine that has none, and waits until the guest
-// answers over SSH.
-func (m *Machine) Boot(ctx context.Context) error {
-	if m.run != nil && m.run.running() {
+// PowerOn gives power to a machine that has none, and waits for nothing.
+func (m *Machine) PowerOn(ctx context.Context) error {
+	if m.Runs() {
 		return fmt.Errorf("machine %s runs already", m.Name)
 	}
 	started, err := begin(ctx, m.launch, m.file("qemu.log"))
@@ -101,6 +120,21 @@ func (m *Machine) Boot(ctx context.Context) error {
 		return m.wrap("starting QEMU", err)
 	}
 	m.run = started
+	return nil
+}
+
+// Runs tells whether it has power.
+func (m *Machine) Runs() bool { return m.run != nil && m.run.running() }
+
+// Off is closed when the machine that has power now has none any more, whoever took it.
+func (m *Machine) Off() <-chan struct{} { return m.run.done }
+
+// Boot gives power to a machine that has none, and waits until the guest
+// answers over SSH. A guest of Compute Engine has no such way.
+func (m *Machine) Boot(ctx context.Context) (err error) {
+	if err := m.PowerOn(ctx); err != nil {
+		return err
+	}
 	if m.sshPort == 0 {
 		if m.sshPort, err = m.forwardedPort(ctx); err != nil {
 			return m.wrap("the port of SSH", err)
@@ -122,7 +156,7 @@ func (m *Machine) WaitBoot(ctx context.Context, before string) error {
 			return nil
 		case err == nil:
 			// Still the old boot: the next question gets a connection of its own.
-			m.shell.drop()
+			m.shell.Drop()
 		case errors.Is(err, ErrHostKey):
 			return m.wrap("waiting for SSH", err)
 		}
@@ -171,7 +205,7 @@ func (m *Machine) PowerOff() error {
 	}
 	err := m.run.kill()
 	if m.shell != nil {
-		m.shell.drop()
+		m.shell.Drop()
 	}
 	return err
 }
@@ -185,7 +219,7 @@ func (m *Machine) Reset(ctx context.Context) error {
 	if err := m.QMP().SystemReset(ctx); err != nil {
 		return m.wrap("reset", err)
 	}
-	m.shell.drop()
+	m.shell.Drop()
 	return m.WaitBoot(ctx, before)
 }
 

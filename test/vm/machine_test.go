@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/test/wait"
 )
 
 // image builds the image, and skips where nobody asked for machines or there
@@ -40,7 +42,7 @@ func image(t *testing.T) Image {
 const bootMax = 6 * time.Minute
 
 // waitMax is for everything else.
-const waitMax = 25 * time.Second
+const waitMax = time.Minute
 
 // start starts machines at once.
 func start(t *testing.T, configs ...Config) []*Machine {
@@ -92,16 +94,7 @@ func sh(t *testing.T, m *Machine, command string) string {
 // until asks again and again until the answer is yes.
 func until(t *testing.T, what string, yes func() bool) {
 	t.Helper()
-	began := time.Now()
-	tick := time.NewTicker(300 * time.Millisecond)
-	defer tick.Stop()
-	for !yes() {
-		if time.Since(began) > waitMax {
-			t.Fatalf("%s: not after %s", what, waitMax)
-		}
-		<-tick.C
-	}
-	t.Logf("%s: after %s", what, time.Since(began).Round(100*time.Millisecond))
+	wait.Within(t, waitMax, what, yes)
 }
 
 // TestMachine is what the other tests on machines rest on.

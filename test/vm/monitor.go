@@ -30,6 +30,11 @@ func (q *QMP) SystemReset(ctx context.Context) error {
 	return q.Execute(ctx, "system_reset", nil, nil)
 }
 
+// SystemPowerdown presses the power button: the guest shuts down if it will.
+func (q *QMP) SystemPowerdown(ctx context.Context) error {
+	return q.Execute(ctx, "system_powerdown", nil, nil)
+}
+
 // Status is QEMU's word for how the guest does: running, paused, internal-error.
 func (q *QMP) Status(ctx context.Context) (string, error) {
 	var answer struct {
@@ -61,7 +66,7 @@ func (m *Machine) Plug(ctx context.Context, d Disk) error {
 		}
 		slots[free] = d.Serial
 	}
-	if _, err := os.Stat(m.file(d.Serial + ".disk")); err != nil {
+	if _, err := os.Stat(m.content(d)); err != nil {
 		if err := m.makeDisk(d); err != nil {
 			return fmt.Errorf("machine %s: %w", m.Name, err)
 		}
@@ -120,7 +125,7 @@ func (m *Machine) Resize(ctx context.Context, serial string, size int64) error {
 		if err := m.Unplug(ctx, serial); err != nil {
 			return err
 		}
-		if err := os.Truncate(m.file(serial+".disk"), size); err != nil {
+		if err := os.Truncate(m.content(d), size); err != nil {
 			return m.wrap("resizing disk "+serial, err)
 		}
 		return m.Plug(ctx, d)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -30,7 +31,7 @@ func begin(ctx context.Context, l launch, log string) (*process, error) {
 		return nil, err
 	}
 	defer func() { _ = out.Close() }() // QEMU has its own descriptor
-	monitorEnd, inherited, err := inherit(l)
+	monitorEnd, inherited, given, err := inherit(l)
 	if err != nil {
 		return nil, err
 	}
@@ -45,9 +46,7 @@ func begin(ctx context.Context, l launch, log string) (*process, error) {
 		// keeps it to itself, and takes it along when it ends.
 		runtime.LockOSThread()
 		err := cmd.Start()
-		for _, f := range inherited {
-			_ = f.Close()
-		}
+		closeAll(given)
 		started <- err
 		if err == nil {
 			_ = cmd.Wait() // how it ended is in its ProcessState
@@ -65,22 +64,58 @@ func begin(ctx context.Context, l launch, log string) (*process, error) {
 	return p, nil
 }
 
-// inherit makes what QEMU finds at qmpFD and lanFD.
-func inherit(l launch) (monitor net.Conn, inherited []*os.File, err error) {
-	monitor, theirs, err := socketPair()
-	if err != nil {
-		return nil, nil, err
+// inherit makes the descriptors that QEMU gets, from qmpFD on; given are those among them that
+// nobody needs once it has them.
+func inherit(l launch) (monitor net.Conn, inherited, given []*os.File, err error) {
+	defer func() {
+		if err != nil {
+			closeAll(given)
+		}
+	}()
+	pair := func() (net.Conn, error) {
+		mine, theirs, err := socketPair()
+		if err == nil {
+			inherited, given = append(inherited, theirs), append(given, theirs)
+		}
+		return mine, err
 	}
-	inherited = []*os.File{theirs}
-	if l.Network != nil {
+	if monitor, err = pair(); err != nil {
+		return nil, nil, nil, err
+	}
+	switch {
+	case l.Cloud != nil:
+		inherited = append(inherited, l.Cloud.Tap)
+		console, err := pair()
+		if err != nil {
+			_ = monitor.Close()
+			return nil, nil, given, err
+		}
+		go l.Cloud.listen(console)
+	case l.Network != nil:
 		wire, err := l.Network.connect(l.Name)
 		if err != nil {
-			_, _ = monitor.Close(), theirs.Close()
-			return nil, nil, err
+			_ = monitor.Close()
+			return nil, nil, given, err
 		}
-		inherited = append(inherited, wire)
+		inherited, given = append(inherited, wire), append(given, wire)
 	}
-	return monitor, inherited, nil
+	return monitor, inherited, given, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
+// listen hands on what the guest writes to its console. It ends with QEMU.
+func (c *Cloud) listen(console net.Conn) {
+	to := c.Serial
+	if to == nil {
+		to = io.Discard
+	}
+	_, _ = io.Copy(to, console) // the end of QEMU ends it
+	_ = console.Close()
 }
 
 // kill ends QEMU at once and waits for that: to the guest, a power cut.

@@ -17,7 +17,7 @@ const suite = "bookworm"
 var packages = []string{
 	"linux-image-cloud-amd64", "initramfs-tools", "busybox", "kmod", "udev",
 	"systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "procps", "iproute2", "iputils-ping",
-	"util-linux", "fdisk", "e2fsprogs", "xfsprogs", "dmsetup",
+	"util-linux", "fdisk", "e2fsprogs", "xfsprogs", "dmsetup", "google-guest-agent",
 }
 
 // essentialScript runs before the packages are there: the kernel's package
@@ -38,7 +38,7 @@ const (
 )
 
 // recipeVersion counts changes of how an image is made of the rest.
-const recipeVersion = 1
+const recipeVersion = 2
 
 // bootstrap is the command line of mmdebstrap that fills a directory.
 func bootstrap(scripts, root string) []string {

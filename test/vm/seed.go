@@ -45,6 +45,7 @@ type seed struct {
 	lanMAC    string
 	hostKey   key
 	client    key
+	cloud     *Cloud
 }
 
 // key is one pair of keys for SSH.
@@ -84,7 +85,7 @@ func newSeed(c Config) (seed, error) {
 	if _, err := rand.Read(id[:]); err != nil {
 		return seed{}, fmt.Errorf("machine id: %w", err)
 	}
-	s := seed{name: c.Name, machineID: hex.EncodeToString(id[:]), hostKey: host, client: client}
+	s := seed{name: c.Name, machineID: hex.EncodeToString(id[:]), hostKey: host, client: client, cloud: c.Cloud}
 	if c.Network != nil {
 		s.lan, s.lanMAC = c.Network.Addr(c.Name), c.Network.mac(c.Name)
 	}
@@ -103,17 +104,33 @@ func (s seed) files() []seedFile {
 	files := []seedFile{
 		{"etc/hostname", 0o644, 0, s.name + "\n"},
 		{"etc/machine-id", 0o444, 0, s.machineID + "\n"},
+	}
+	if s.cloud != nil {
+		return append(files, s.cloud.files(s.name)...)
+	}
+	files = append(files, []seedFile{
 		{"etc/ssh/ssh_host_ed25519_key", 0o600, 0, string(s.hostKey.private)},
 		{"etc/ssh/ssh_host_ed25519_key.pub", 0o644, 0, string(ssh.MarshalAuthorizedKey(s.hostKey.public))},
 		{"home/" + User + "/.ssh/", 0o700, userID, ""},
 		{"home/" + User + "/.ssh/authorized_keys", 0o600, userID, string(ssh.MarshalAuthorizedKey(s.client.public))},
 		{"etc/systemd/network/10-ssh.network", 0o644, 0, networkUnit(sshMAC, sshAddr)},
-	}
+	}...)
 	if s.lan.IsValid() {
 		hosts += s.lan.String() + " " + s.name + "\n"
 		files = append(files, seedFile{"etc/systemd/network/20-lan.network", 0o644, 0, networkUnit(s.lanMAC, s.lan.String()+"/24")})
 	}
 	return append(files, seedFile{"etc/hosts", 0o644, 0, hosts})
+}
+
+// cloudLine is on the kernel's command line of a guest of Compute Engine: Google's agent runs there alone.
+const cloudLine = "holdfast.cloud"
+
+// files are those of a guest of Compute Engine. Google's agent makes users and host keys itself.
+func (c *Cloud) files(name string) []seedFile {
+	return []seedFile{
+		{"etc/systemd/network/20-lan.network", 0o644, 0, networkUnit(c.MAC, c.Address.String()) + "Gateway=" + c.Gateway.String() + "\n"},
+		{"etc/hosts", 0o644, 0, fmt.Sprintf("127.0.0.1 localhost\n%s %s\n169.254.169.254 metadata.google.internal metadata\n", c.Address.Addr(), name)},
+	}
 }
 
 func networkUnit(mac, addr string) string {

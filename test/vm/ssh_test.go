@@ -87,7 +87,7 @@ func TestShell(t *testing.T) {
 	}
 	m.sshPort = fakeGuest(t, s.hostKey, s.client)
 	m.shell = newShell(m)
-	defer m.shell.drop()
+	defer m.shell.Drop()
 	for range 2 { // on the same connection
 		out, err := m.SSH().RunInput(t.Context(), "echo", strings.NewReader("in"))
 		if err != nil || out != "echo in" {
@@ -107,7 +107,7 @@ func TestShell(t *testing.T) {
 	}
 	m.sshPort = fakeGuest(t, other, s.client)
 	m.shell = newShell(m)
-	defer m.shell.drop()
+	defer m.shell.Drop()
 	if _, err := m.SSH().Run(t.Context(), "echo"); !errors.Is(err, ErrHostKey) {
 		t.Errorf("error %v, want %v", err, ErrHostKey)
 	}

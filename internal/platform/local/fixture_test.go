@@ -174,7 +174,7 @@ func (f *fixture) start(t *testing.T, machines map[string]platform.Machine, node
 		spec.Stores = append(spec.Stores, agentapi.StoreSpec{Path: s.Path, Device: s.Device})
 	}
 	agent := f.Node(node).Agent()
-	if res, err := agent.PutSpec(ctx, spec); err != nil || len(res.Problems) > 0 {
+	if res, err := agent.PutSpec(ctx, spec, nil); err != nil || len(res.Problems) > 0 {
 		t.Fatalf("put spec: %+v %v", res, err)
 	}
 	return f.running(t, node)

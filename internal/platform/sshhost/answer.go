@@ -14,6 +14,10 @@ type answer map[string]string
 
 const answerMark = "holdfast: "
 
+// Answer reads what a script said in lines "holdfast: key=value", by key: the scripts of
+// others may speak as those of this package do.
+func Answer(out []byte) map[string]string { return parseAnswer(out) }
+
 // parseAnswer reads the lines "holdfast: key=value". Others come from the
 // start-up files of the login shell and are skipped.
 func parseAnswer(out []byte) answer {

@@ -30,7 +30,14 @@ type Config struct {
 	// BootTimeout is for how long a machine that refuses connections, or does not
 	// answer, is tried again: it may be starting. 2 min; negative: tried once.
 	BootTimeout time.Duration
-	Keepalive   Keepalive
+	// UserComes says that the machine makes its users while it starts: one that is refused is tried
+	// again for BootTimeout, too.
+	UserComes bool
+	Keepalive Keepalive
+	// Attempts, if set, holds a token per attempt that is under way. Hosts behind one jump
+	// host share it: sshd drops connections at random once ten have not logged in
+	// (MaxStartups). Never closed.
+	Attempts chan struct{}
 	// Repeats is how often an idempotent operation is done again after the
 	// connection broke in it. 2; negative: never.
 	Repeats int

@@ -78,8 +78,8 @@ const (
 )
 
 // dial connects and logs in. A machine that may be starting is tried again
-// until BootTimeout, everything else is final.
-func (h *Host) dial(ctx context.Context) (*connection, error) {
+// until boot is over, everything else is final.
+func (h *Host) dial(ctx context.Context, boot time.Duration) (*connection, error) {
 	began, pause := time.Now(), firstPause
 	for {
 		c, err := h.attempt(ctx)
@@ -89,7 +89,8 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 		if ctx.Err() != nil {
 			return nil, h.explain(fmt.Errorf("%w: %w", ended(ctx), err))
 		}
-		if !mayBoot(err) || time.Since(began)+pause > h.cfg.BootTimeout {
+		comes := mayBoot(err) || h.cfg.UserComes && errors.Is(err, ErrAuth)
+		if !comes || time.Since(began)+pause > boot {
 			return nil, h.explain(err)
 		}
 		h.cfg.Progress(fmt.Sprintf("waiting for %s: %v", h.cfg.target(), err))
@@ -104,6 +105,14 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 
 // attempt goes through the jump hosts to the machine.
 func (h *Host) attempt(ctx context.Context) (_ *connection, failure error) {
+	if h.cfg.Attempts != nil {
+		select {
+		case h.cfg.Attempts <- struct{}{}:
+			defer func() { <-h.cfg.Attempts }()
+		case <-ctx.Done():
+			return nil, ended(ctx)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.AttemptTimeout)
 	defer cancel()
 	var chain []*ssh.Client

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -25,7 +26,7 @@ func serveAgent(t *testing.T, keys ...testKey) string {
 	t.Helper()
 	ring := agent.NewKeyring()
 	for _, k := range keys {
-		if err := ring.Add(agent.AddedKey{PrivateKey: k.raw}); err != nil {
+		if err := ring.Add(agent.AddedKey{PrivateKey: k.Raw}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -54,7 +55,7 @@ func serveAgent(t *testing.T, keys ...testKey) string {
 
 func protected(t *testing.T, k testKey, passphrase string) []byte {
 	t.Helper()
-	block, err := ssh.MarshalPrivateKeyWithPassphrase(k.raw, "test", []byte(passphrase))
+	block, err := ssh.MarshalPrivateKeyWithPassphrase(k.Raw, "test", []byte(passphrase))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +64,7 @@ func protected(t *testing.T, k testKey, passphrase string) []byte {
 
 func TestWaysToLogIn(t *testing.T) {
 	s := startServer(t, serverOptions{})
-	locked := protected(t, s.key, "open sesame")
+	locked := protected(t, s.Key, "open sesame")
 	stranger := newKey(t)
 	for _, tc := range []struct {
 		name  string
@@ -72,13 +73,13 @@ func TestWaysToLogIn(t *testing.T) {
 		want  error
 		words []string
 	}{
-		{name: "key in the configuration", key: Key{PEM: s.key.pem}},
-		{name: "key file", key: Key{File: s.write(t, "id", string(s.key.pem))}},
-		{name: "environment", env: map[string]string{EnvironmentKey: string(s.key.pem)}},
-		{name: "agent", key: Key{AgentSocket: serveAgent(t, stranger, s.key)}},
-		{name: "agent of the environment", env: map[string]string{"SSH_AUTH_SOCK": serveAgent(t, s.key)}},
-		{name: "protected key file", key: Key{File: s.write(t, "locked", string(locked)), Passphrase: "open sesame"}},
-		{name: "protected, no passphrase", key: Key{File: s.write(t, "locked", string(locked))},
+		{name: "key in the configuration", key: Key{PEM: s.Key.PEM}},
+		{name: "key file", key: Key{File: s.Write(t, "id", string(s.Key.PEM))}},
+		{name: "environment", env: map[string]string{EnvironmentKey: string(s.Key.PEM)}},
+		{name: "agent", key: Key{AgentSocket: serveAgent(t, stranger, s.Key)}},
+		{name: "agent of the environment", env: map[string]string{"SSH_AUTH_SOCK": serveAgent(t, s.Key)}},
+		{name: "protected key file", key: Key{File: s.Write(t, "locked", string(locked)), Passphrase: "open sesame"}},
+		{name: "protected, no passphrase", key: Key{File: s.Write(t, "locked", string(locked))},
 			want: ErrPassphrase, words: []string{"locked", "none was given", "ssh-add"}},
 		{name: "protected, wrong passphrase", key: Key{PEM: locked, Passphrase: "open"}, want: ErrPassphrase, words: []string{"does not open it"}},
 		{name: "no key at all", want: ErrNoKey, words: []string{EnvironmentKey}},
@@ -86,7 +87,7 @@ func TestWaysToLogIn(t *testing.T) {
 		{name: "not a key", key: Key{PEM: []byte("hello")}, want: ErrNoKey},
 		{name: "empty agent", key: Key{AgentSocket: serveAgent(t)}, want: ErrNoKey, words: []string{"holds no key"}},
 		{name: "no agent", key: Key{AgentSocket: "/does/not/exist"}, want: ErrNoKey, words: []string{"does not answer"}},
-		{name: "wrong key", key: Key{PEM: stranger.pem}, want: ErrAuth, words: []string{"authorized_keys", "the configuration"}},
+		{name: "wrong key", key: Key{PEM: stranger.PEM}, want: ErrAuth, words: []string{"authorized_keys", "the configuration"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for k, v := range tc.env {
@@ -118,7 +119,7 @@ func TestWrongUser(t *testing.T) {
 	cfg := s.config()
 	cfg.User = "nobody-of-that-name"
 	wantError(t, newHost(t, cfg).Connect(t.Context()), ErrAuth, "nobody-of-that-name@127.0.0.1", "Check the user's name")
-	if n := s.accepted.Load(); n != 1 {
+	if n := s.Accepted.Load(); n != 1 {
 		t.Errorf("it was tried %d times, want 1", n)
 	}
 }
@@ -135,13 +136,13 @@ func TestMachineThatBoots(t *testing.T) {
 	_ = l.Close()
 	host := newKey(t)
 	var s *server
-	cfg := Config{Endpoint: Endpoint{User: "later", Address: "127.0.0.1", Port: port, HostKey: HostKey{Given: []string{host.line()}}, Key: Key{PEM: newKey(t).pem}}}
+	cfg := Config{Endpoint: Endpoint{User: "later", Address: "127.0.0.1", Port: port, HostKey: HostKey{Given: []string{host.Line()}}, Key: Key{PEM: newKey(t).PEM}}}
 	cfg.Progress = func(line string) {
 		if s == nil {
 			if !strings.Contains(line, "waiting for") || !strings.Contains(line, "refused") {
 				t.Errorf("it says %q", line)
 			}
-			s = startServer(t, serverOptions{hostKeys: []testKey{host}, port: port})
+			s = startServer(t, serverOptions{HostKeys: []testKey{host}, Port: port})
 		}
 	}
 	// The user does not exist, which only a server that runs can say.
@@ -155,8 +156,8 @@ func TestUnreachable(t *testing.T) {
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	_ = l.Close()
-	cfg := Config{Endpoint: Endpoint{User: "u", Address: "127.0.0.1", Port: port, Key: Key{PEM: newKey(t).pem},
-		HostKey: HostKey{Given: []string{newKey(t).line()}}}, BootTimeout: -1}
+	cfg := Config{Endpoint: Endpoint{User: "u", Address: "127.0.0.1", Port: port, Key: Key{PEM: newKey(t).PEM},
+		HostKey: HostKey{Given: []string{newKey(t).Line()}}}, BootTimeout: -1}
 	wantError(t, newHost(t, cfg).Connect(t.Context()), ErrUnreachable, "firewall")
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -172,8 +173,8 @@ func TestSilentServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	cfg := Config{Endpoint: Endpoint{User: "u", Address: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, Key: Key{PEM: newKey(t).pem},
-		HostKey: HostKey{Given: []string{newKey(t).line()}}}, BootTimeout: -1, AttemptTimeout: 100_000_000}
+	cfg := Config{Endpoint: Endpoint{User: "u", Address: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, Key: Key{PEM: newKey(t).PEM},
+		HostKey: HostKey{Given: []string{newKey(t).Line()}}}, BootTimeout: -1, AttemptTimeout: 100_000_000}
 	wantError(t, newHost(t, cfg).Connect(within(t)), ErrUnreachable, "deadline")
 }
 
@@ -207,11 +208,11 @@ func TestJump(t *testing.T) {
 	cfg.Jump = []Endpoint{first.endpoint(), second.endpoint()}
 	h := newHost(t, cfg)
 	// Each hop is entered from the one before.
-	if got, want := output(t, h, `echo "${SSH_CONNECTION##* }"`), fmt.Sprint(machine.port); got != want {
+	if got, want := output(t, h, `echo "${SSH_CONNECTION##* }"`), fmt.Sprint(machine.Port); got != want {
 		t.Errorf("it is the machine at port %s, want %s", got, want)
 	}
 	for i, s := range []*server{first, second, machine} {
-		if n := s.accepted.Load(); n != 1 {
+		if n := s.Accepted.Load(); n != 1 {
 			t.Errorf("server %d was entered %d times", i, n)
 		}
 	}
@@ -219,18 +220,18 @@ func TestJump(t *testing.T) {
 	t.Run("its host key is checked", func(t *testing.T) {
 		cfg := cfg
 		bad := first.endpoint()
-		bad.HostKey.Given = []string{newKey(t).line()}
+		bad.HostKey.Given = []string{newKey(t).Line()}
 		cfg.Jump = []Endpoint{bad}
-		before := machine.accepted.Load()
-		wantError(t, newHost(t, cfg).Connect(t.Context()), ErrHostKey, first.hostKeys[0].fingerprint())
-		if machine.accepted.Load() != before {
+		before := machine.Accepted.Load()
+		wantError(t, newHost(t, cfg).Connect(t.Context()), ErrHostKey, first.HostKeys[0].Fingerprint())
+		if machine.Accepted.Load() != before {
 			t.Error("the machine was reached all the same")
 		}
 	})
 	t.Run("the machine's host key is checked behind it", func(t *testing.T) {
 		cfg := cfg
-		cfg.HostKey.Given = []string{newKey(t).line()}
-		wantError(t, newHost(t, cfg).Connect(t.Context()), ErrHostKey, machine.hostKeys[0].fingerprint())
+		cfg.HostKey.Given = []string{newKey(t).Line()}
+		wantError(t, newHost(t, cfg).Connect(t.Context()), ErrHostKey, machine.HostKeys[0].Fingerprint())
 	})
 	t.Run("it cannot reach the machine", func(t *testing.T) {
 		cfg := cfg
@@ -276,4 +277,49 @@ func TestClosed(t *testing.T) {
 	}
 	_, err := h.Run(t.Context(), Command{Args: []string{"true"}})
 	wantError(t, err, ErrClosed)
+}
+
+// Try does not wait for a machine that may be starting.
+func TestTry(t *testing.T) {
+	s := startServer(t, serverOptions{})
+	r := startRelay(t, s.Port)
+	r.Down.Store(true)
+	var tried atomic.Int32
+	r.OnAccept(func() { tried.Add(1) })
+	cfg := through(r, s.config())
+	cfg.BootTimeout = 0 // two minutes
+	h := newHost(t, cfg)
+	wantError(t, h.Try(within(t)), ErrUnreachable)
+	if n := tried.Load(); n != 1 {
+		t.Errorf("it was tried %d times", n)
+	}
+	r.Down.Store(false)
+	if err := h.Try(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := output(t, h, "echo well"); got != "well" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// No attempt is made without its token, which is given back.
+func TestAttempts(t *testing.T) {
+	s := startServer(t, serverOptions{})
+	cfg := s.config()
+	cfg.Attempts = make(chan struct{}, 1)
+	cfg.Attempts <- struct{}{} // of another host
+	h := newHost(t, cfg)
+	ctx, cancel := context.WithTimeout(t.Context(), 50_000_000)
+	defer cancel()
+	wantError(t, h.Connect(ctx), ErrTimeout)
+	if n := s.Accepted.Load(); n != 0 {
+		t.Errorf("%d attempts were made", n)
+	}
+	<-cfg.Attempts
+	if err := h.Connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(cfg.Attempts) != 0 {
+		t.Error("the token was kept")
+	}
 }

@@ -3,11 +3,8 @@
 
 // Package sshhost reaches a machine over SSH: it runs commands there, becomes
 // root, installs files, asks for facts, and connects to addresses and unix sockets
-// as seen from the machine. A later platform for machines that somebody already
-// has is built on it.
-//
-// It is the communicator only. No platform uses it yet, nothing of it is in the
-// provider's schema, and no cluster can be made with it.
+// as seen from the machine. The platform for machines that somebody already has,
+// internal/platform/ssh, is built on it.
 //
 // A Host holds one connection, made when it is first needed and again when it broke.
 // What is idempotent is then done again; what is not ends with ErrConnectionLost, as
@@ -34,8 +31,8 @@
 //
 // A unix socket is forwarded by sshd (direct-streamlocal@openssh.com), with the user's rights.
 // Where these do not suffice, Config.Bridge names a program of the machine that
-// is run as root and joins its standard input and output to the socket: socat, or a
-// command of the holdfast binary, which has none yet.
+// is run as root and joins its standard input and output to the socket: socat, or
+// holdfast agent connect.
 //
 // It cannot end a command that runs as root on the machine, as sshd signals none of
 // those: Command.Timeout has the machine do that. It allocates no terminal, answers no password prompt, knows no host certificates, and

@@ -44,7 +44,7 @@ func TestRun(t *testing.T) {
 			}
 		})
 	}
-	if n := s.accepted.Load(); n != 1 {
+	if n := s.Accepted.Load(); n != 1 {
 		t.Errorf("%d connections were made, want 1", n)
 	}
 }
@@ -143,8 +143,8 @@ func TestRunEnds(t *testing.T) {
 		wantError(t, err, ErrTimeout, "sleeping")
 	})
 	// The connection is still good for others.
-	if got := output(t, h, "echo ok"); got != "ok" || s.accepted.Load() != 1 {
-		t.Errorf("got %q on connection %d", got, s.accepted.Load())
+	if got := output(t, h, "echo ok"); got != "ok" || s.Accepted.Load() != 1 {
+		t.Errorf("got %q on connection %d", got, s.Accepted.Load())
 	}
 }
 
@@ -152,7 +152,7 @@ func TestRunEnds(t *testing.T) {
 // it to. Seen to hang without timeout(1) in the command line.
 func TestTimeoutWithoutConnection(t *testing.T) {
 	s := startServer(t, serverOptions{})
-	r := startRelay(t, s.port)
+	r := startRelay(t, s.Port)
 	h := newHost(t, through(r, s.config()))
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if _, err := h.Run(t.Context(), Command{Args: []string{"mkfifo", fifo}}); err != nil {
@@ -165,7 +165,7 @@ func TestTimeoutWithoutConnection(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		r.cut()
+		r.Cut()
 		_, _ = io.Copy(io.Discard, f) // until the command has ended
 		_ = f.Close()
 	})
@@ -176,12 +176,12 @@ func TestTimeoutWithoutConnection(t *testing.T) {
 
 func TestReconnect(t *testing.T) {
 	s := startServer(t, serverOptions{})
-	r := startRelay(t, s.port)
+	r := startRelay(t, s.Port)
 	cfg := through(r, s.config())
 	cfg.Repeats = 1
 	h := newHost(t, cfg)
 	file := filepath.Join(t.TempDir(), "runs")
-	cut := func() { r.cut() }
+	cut := func() { r.Cut() }
 
 	// It breaks in the command: what is not idempotent is not done twice.
 	run := func(idempotent bool) error {
@@ -216,7 +216,7 @@ func TestReconnect(t *testing.T) {
 	}
 
 	// It broke between commands.
-	r.cut()
+	r.Cut()
 	if _, err := h.Run(within(t), Command{Args: []string{"true"}, Idempotent: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +237,7 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 // More commands at once than sshd allows sessions: they wait for each other.
 // Seen to fail with maxSessions at 20.
 func TestManyAtOnce(t *testing.T) {
-	s := startServer(t, serverOptions{lines: []string{"MaxSessions 6"}})
+	s := startServer(t, serverOptions{Lines: []string{"MaxSessions 6"}})
 	h := newHost(t, s.config())
 	var wg sync.WaitGroup
 	for range 12 {

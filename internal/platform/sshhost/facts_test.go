@@ -28,13 +28,13 @@ func TestFacts(t *testing.T) {
 	if off := f.Clock.Abs() - f.ClockError; off > time.Second {
 		t.Errorf("the machine's clock is this one, and %v off", off)
 	}
-	if n := s.accepted.Load(); n != 1 {
+	if n := s.Accepted.Load(); n != 1 {
 		t.Errorf("%d connections", n)
 	}
 }
 
 func TestFactsOfAnotherMachine(t *testing.T) {
-	s := startServer(t, serverOptions{path: stubs(t, map[string]string{"id": notRoot, "sudo": "exit 1",
+	s := startServer(t, serverOptions{Path: stubs(t, map[string]string{"id": notRoot, "sudo": "exit 1",
 		"date": "echo 1000000000.000000000", "uname": `case $1 in -s) echo Linux;; -r) echo 4.19.0-27-amd64;; -m) echo riscv64;; esac`})})
 	_, err := newHost(t, s.config()).Facts(t.Context(), "relative")
 	wantError(t, err, ErrConfig)
@@ -86,7 +86,7 @@ func TestParseFacts(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
-	good := Facts{System: "Linux", Kernel: "5.10.0", Machine: "x86_64", Systemd: 247, Root: RootItself, Free: 2 << 30, Where: "/usr", ClockError: time.Second}
+	good := Facts{System: "Linux", Kernel: "5.10.0", Machine: "x86_64", Systemd: 252, Root: RootItself, Free: 2 << 30, Where: "/usr", ClockError: time.Second}
 	for _, tc := range []struct {
 		name   string
 		change func(*Facts)
@@ -99,7 +99,7 @@ func TestCheck(t *testing.T) {
 		{"oldest that will do", func(f *Facts) { f.Kernel = "5.4" }, nil, nil},
 		{"kernel of a new age", func(f *Facts) { f.Kernel = "10.0-rc1" }, nil, nil},
 		{"kernel that says nothing", func(f *Facts) { f.Kernel = "custom" }, ErrKernel, nil},
-		{"older systemd", func(f *Facts) { f.Systemd = 244 }, ErrSystemd, []string{"244", "245"}},
+		{"older systemd", func(f *Facts) { f.Systemd = 251 }, ErrSystemd, []string{"251", "252"}},
 		{"no systemd", func(f *Facts) { f.Systemd = 0 }, ErrSystemd, []string{"not started by systemd"}},
 		{"clock behind", func(f *Facts) { f.Clock = -time.Hour }, ErrClock, []string{"1h0m0s behind", "set-ntp"}},
 		{"clock ahead", func(f *Facts) { f.Clock = 2 * time.Minute }, ErrClock, []string{"2m0s ahead"}},

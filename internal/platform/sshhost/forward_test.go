@@ -107,14 +107,14 @@ func TestDialContext(t *testing.T) {
 
 func TestForwardingOnANewConnection(t *testing.T) {
 	s := startServer(t, serverOptions{})
-	r := startRelay(t, s.port)
+	r := startRelay(t, s.Port)
 	cfg := through(r, s.config())
 	cfg.Repeats = 1
 	h := newHost(t, cfg)
 	if err := h.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.cut()
+	r.Cut()
 	socket := serveHTTP(t)
 	if got := post(t, func(ctx context.Context) (net.Conn, error) { return h.DialUnix(ctx, socket) }, false); got != posted {
 		t.Errorf("got %d bytes", len(got))
@@ -129,7 +129,7 @@ func TestBridge(t *testing.T) {
 	}
 	off := []string{"AllowStreamLocalForwarding no"}
 	sudo := stubs(t, map[string]string{"id": notRoot, "sudo": `shift 2; exec "$@"`})
-	s := startServer(t, serverOptions{path: sudo, lines: off})
+	s := startServer(t, serverOptions{Path: sudo, Lines: off})
 	cfg := s.config()
 	cfg.Bridge = func(socket string) []string { return []string{self, bridgeArgument, socket} }
 	h := newHost(t, cfg)
@@ -165,7 +165,7 @@ func TestBridge(t *testing.T) {
 		wantError(t, err, ErrRefused, "AllowStreamLocalForwarding")
 	})
 	t.Run("no sudo", func(t *testing.T) {
-		s := startServer(t, serverOptions{lines: off, path: stubs(t, map[string]string{"id": notRoot, "sudo": "echo a password is required >&2; exit 1"})})
+		s := startServer(t, serverOptions{Lines: off, Path: stubs(t, map[string]string{"id": notRoot, "sudo": "echo a password is required >&2; exit 1"})})
 		cfg := s.config()
 		cfg.Bridge = h.cfg.Bridge
 		_, err := newHost(t, cfg).DialUnix(t.Context(), socket)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 )
 
 // maxSessions is how many commands run at once. OpenSSH's MaxSessions is 10 for
@@ -67,12 +68,20 @@ func (h *Host) Close() error {
 
 // Connect logs in, unless that was done and still holds.
 func (h *Host) Connect(ctx context.Context) error {
-	_, err := h.connect(ctx)
+	_, err := h.connect(ctx, h.cfg.BootTimeout)
 	return err
 }
 
-// connect returns the connection, a new one where the last one ended.
-func (h *Host) connect(ctx context.Context) (*connection, error) {
+// Try is Connect for who would rather know now than wait for a machine that may be
+// starting: it makes one attempt.
+func (h *Host) Try(ctx context.Context) error {
+	_, err := h.connect(ctx, -1)
+	return err
+}
+
+// connect returns the connection, a new one where the last one ended. boot is as
+// Config.BootTimeout.
+func (h *Host) connect(ctx context.Context, boot time.Duration) (*connection, error) {
 	ctx, cancel := h.bound(ctx)
 	defer cancel()
 	select {
@@ -96,7 +105,7 @@ func (h *Host) connect(ctx context.Context) (*connection, error) {
 		}
 		old.close() // it has ended; its goroutines, too
 	}
-	c, err := h.dial(ctx)
+	c, err := h.dial(ctx, boot)
 	h.mu.Lock()
 	h.mu.conn = c
 	h.mu.Unlock()
@@ -114,7 +123,7 @@ func (h *Host) bound(ctx context.Context) (context.Context, context.CancelFunc) 
 func repeat[T any](ctx context.Context, h *Host, times int, do func(*connection) (T, error)) (T, error) {
 	for {
 		var result T
-		c, err := h.connect(ctx)
+		c, err := h.connect(ctx, h.cfg.BootTimeout)
 		if err == nil {
 			result, err = do(c)
 		}

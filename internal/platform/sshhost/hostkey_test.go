@@ -14,39 +14,39 @@ import (
 )
 
 func (s *server) knownHosts(k testKey) string {
-	return knownhosts.Line([]string{fmt.Sprintf("127.0.0.1:%d", s.port)}, k.signer.PublicKey()) + "\n"
+	return knownhosts.Line([]string{fmt.Sprintf("127.0.0.1:%d", s.Port)}, k.Signer.PublicKey()) + "\n"
 }
 
 func TestHostKeyPinned(t *testing.T) {
 	rsa, ed := newRSAKey(t), newKey(t)
-	s := startServer(t, serverOptions{hostKeys: []testKey{rsa, ed}})
+	s := startServer(t, serverOptions{HostKeys: []testKey{rsa, ed}})
 	other := newKey(t)
-	file := func(name, content string) string { return s.write(t, name, content) }
+	file := func(name, content string) string { return s.Write(t, name, content) }
 	for _, tc := range []struct {
 		name  string
 		keys  HostKey
 		want  error
 		words []string
 	}{
-		{name: "public key", keys: HostKey{Given: []string{ed.line()}}},
+		{name: "public key", keys: HostKey{Given: []string{ed.Line()}}},
 		// A server that has several keys would show another one, were it not asked for this.
-		{name: "public key of the type not preferred", keys: HostKey{Given: []string{rsa.line()}}},
-		{name: "line of known_hosts, with whatever name", keys: HostKey{Given: []string{"elsewhere.example " + rsa.line()}}},
-		{name: "fingerprint", keys: HostKey{Given: []string{ed.fingerprint()}}},
-		{name: "fingerprint with type", keys: HostKey{Given: []string{"ssh-rsa " + rsa.fingerprint()}}},
-		{name: "one of several", keys: HostKey{Given: []string{other.line(), ed.line()}}},
+		{name: "public key of the type not preferred", keys: HostKey{Given: []string{rsa.Line()}}},
+		{name: "line of known_hosts, with whatever name", keys: HostKey{Given: []string{"elsewhere.example " + rsa.Line()}}},
+		{name: "fingerprint", keys: HostKey{Given: []string{ed.Fingerprint()}}},
+		{name: "fingerprint with type", keys: HostKey{Given: []string{"ssh-rsa " + rsa.Fingerprint()}}},
+		{name: "one of several", keys: HostKey{Given: []string{other.Line(), ed.Line()}}},
 		{name: "file", keys: HostKey{File: file("known", s.knownHosts(ed))}},
 		{name: "file with the type not preferred", keys: HostKey{File: file("known_rsa", s.knownHosts(rsa))}},
 		{name: "file with a hashed name", keys: HostKey{File: file("hashed", strings.Replace(s.knownHosts(ed),
-			fmt.Sprintf("[127.0.0.1]:%d", s.port), knownhosts.HashHostname(fmt.Sprintf("[127.0.0.1]:%d", s.port)), 1))}},
+			fmt.Sprintf("[127.0.0.1]:%d", s.Port), knownhosts.HashHostname(fmt.Sprintf("[127.0.0.1]:%d", s.Port)), 1))}},
 
-		{name: "wrong key", keys: HostKey{Given: []string{other.line()}}, want: ErrHostKey,
-			words: []string{ed.fingerprint(), other.fingerprint(), "the configuration", "ssh-keygen -lf", "no key and no command was sent"}},
-		{name: "wrong fingerprint", keys: HostKey{Given: []string{other.fingerprint()}}, want: ErrHostKey, words: []string{other.fingerprint()}},
+		{name: "wrong key", keys: HostKey{Given: []string{other.Line()}}, want: ErrHostKey,
+			words: []string{ed.Fingerprint(), other.Fingerprint(), "the configuration", "ssh-keygen -lf", "no key and no command was sent"}},
+		{name: "wrong fingerprint", keys: HostKey{Given: []string{other.Fingerprint()}}, want: ErrHostKey, words: []string{other.Fingerprint()}},
 		{name: "wrong key in the file", keys: HostKey{File: file("wrong", "# a comment\n"+s.knownHosts(other))}, want: ErrHostKey,
-			words: []string{ed.fingerprint(), other.fingerprint(), "wrong:2"}},
+			words: []string{ed.Fingerprint(), other.Fingerprint(), "wrong:2"}},
 		{name: "wrong key in the file is not recorded over", keys: HostKey{File: file("wrong2", s.knownHosts(other)), Record: true}, want: ErrHostKey},
-		{name: "revoked", keys: HostKey{File: file("revoked", "@revoked * "+ed.line()+"\n"+s.knownHosts(ed))}, want: ErrHostKey, words: []string{"revoked:1"}},
+		{name: "revoked", keys: HostKey{File: file("revoked", "@revoked * "+ed.Line()+"\n"+s.knownHosts(ed))}, want: ErrHostKey, words: []string{"revoked:1"}},
 		{name: "not in the file", keys: HostKey{File: file("empty", "")}, want: ErrHostKeyUnknown, words: []string{"SHA256:", "at first contact"}},
 		{name: "no file", keys: HostKey{File: "/does/not/exist"}, want: ErrKnownHosts},
 		{name: "damaged file", keys: HostKey{File: file("damaged", "hello world\n")}, want: ErrKnownHosts, words: []string{"damaged:1"}},
@@ -55,7 +55,7 @@ func TestHostKeyPinned(t *testing.T) {
 			cfg := s.config()
 			cfg.BootTimeout = 0 // a wrong key is not tried again for two minutes, but once
 			cfg.HostKey = tc.keys
-			before := s.accepted.Load()
+			before := s.Accepted.Load()
 			err := newHost(t, cfg).Connect(within(t))
 			if tc.want == nil {
 				if err != nil {
@@ -64,7 +64,7 @@ func TestHostKeyPinned(t *testing.T) {
 				return
 			}
 			wantError(t, err, tc.want, tc.words...)
-			if n := s.accepted.Load() - before; n > 1 {
+			if n := s.Accepted.Load() - before; n > 1 {
 				t.Errorf("it was tried %d times", n)
 			}
 		})
@@ -77,8 +77,8 @@ func TestHostKeyOfAnotherType(t *testing.T) {
 	s := startServer(t, serverOptions{})
 	cfg := s.config()
 	old := newRSAKey(t)
-	cfg.HostKey.Given = []string{old.line()}
-	wantError(t, newHost(t, cfg).Connect(t.Context()), ErrHostKey, old.fingerprint(), "ssh-ed25519")
+	cfg.HostKey.Given = []string{old.Line()}
+	wantError(t, newHost(t, cfg).Connect(t.Context()), ErrHostKey, old.Fingerprint(), "ssh-ed25519")
 }
 
 func TestFirstContact(t *testing.T) {
@@ -93,7 +93,7 @@ func TestFirstContact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := s.knownHosts(s.hostKeys[0]); string(got) != want {
+	if want := s.knownHosts(s.HostKeys[0]); string(got) != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	for path, want := range map[string]os.FileMode{file: 0o600, filepath.Dir(file): 0o700 | os.ModeDir} {
@@ -114,17 +114,17 @@ func TestFirstContact(t *testing.T) {
 	s2 := startServer(t, serverOptions{})
 	cfg2 := s2.config()
 	cfg2.HostKey = cfg.HostKey
-	text := strings.Replace(string(got), fmt.Sprint(s.port), fmt.Sprint(s2.port), 1)
+	text := strings.Replace(string(got), fmt.Sprint(s.Port), fmt.Sprint(s2.Port), 1)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, newHost(t, cfg2).Connect(t.Context()), ErrHostKey, s.hostKeys[0].fingerprint(), s2.hostKeys[0].fingerprint(), file+":1")
+	wantError(t, newHost(t, cfg2).Connect(t.Context()), ErrHostKey, s.HostKeys[0].Fingerprint(), s2.HostKeys[0].Fingerprint(), file+":1")
 }
 
 // A host that has seen the machine notices on its next connection that another one answers.
 func TestHostKeyChangesLater(t *testing.T) {
 	old, other := startServer(t, serverOptions{}), startServer(t, serverOptions{})
-	r := startRelay(t, old.port)
+	r := startRelay(t, old.Port)
 	file := filepath.Join(t.TempDir(), "known_hosts")
 	cfg := through(r, old.config())
 	cfg.Repeats = 2
@@ -133,13 +133,13 @@ func TestHostKeyChangesLater(t *testing.T) {
 	if err := h.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	port := r.port
-	_ = r.listener.Close()
-	r.cut()
-	startRelayOn(t, port, other.port)
+	port := r.Port
+	r.Leave()
+	r.Cut()
+	startRelayOn(t, port, other.Port)
 	_, err := h.Run(within(t), Command{Args: []string{"true"}, Idempotent: true})
-	wantError(t, err, ErrHostKey, other.hostKeys[0].fingerprint())
-	if n := other.accepted.Load(); n != 1 {
+	wantError(t, err, ErrHostKey, other.HostKeys[0].Fingerprint())
+	if n := other.Accepted.Load(); n != 1 {
 		t.Errorf("it was tried %d times", n)
 	}
 }
@@ -148,14 +148,14 @@ func TestHostKeyChangesLater(t *testing.T) {
 func TestRecordAfterATornLine(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "known_hosts")
 	a, b := newKey(t), newKey(t)
-	if err := os.WriteFile(file, []byte("host-a "+a.line()), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("host-a "+a.Line()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := record(file, "host-b:22", b.signer.PublicKey()); err != nil {
+	if err := record(file, "host-b:22", b.Signer.PublicKey()); err != nil {
 		t.Fatal(err)
 	}
 	got, _ := os.ReadFile(file)
-	if want := "host-a " + a.line() + "\nhost-b " + b.line() + "\n"; string(got) != want {
+	if want := "host-a " + a.Line() + "\nhost-b " + b.Line() + "\n"; string(got) != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -167,17 +167,17 @@ func TestParsePin(t *testing.T) {
 		want pin
 		err  error
 	}{
-		{k.line(), pin{"ssh-ed25519", k.fingerprint()}, nil},
-		{"  " + k.line() + " comment with words\n", pin{"ssh-ed25519", k.fingerprint()}, nil},
-		{"[a]:2222,b " + k.line(), pin{"ssh-ed25519", k.fingerprint()}, nil},
-		{k.fingerprint(), pin{"", k.fingerprint()}, nil},
-		{"ssh-ed25519 " + k.fingerprint(), pin{"ssh-ed25519", k.fingerprint()}, nil},
+		{k.Line(), pin{"ssh-ed25519", k.Fingerprint()}, nil},
+		{"  " + k.Line() + " comment with words\n", pin{"ssh-ed25519", k.Fingerprint()}, nil},
+		{"[a]:2222,b " + k.Line(), pin{"ssh-ed25519", k.Fingerprint()}, nil},
+		{k.Fingerprint(), pin{"", k.Fingerprint()}, nil},
+		{"ssh-ed25519 " + k.Fingerprint(), pin{"ssh-ed25519", k.Fingerprint()}, nil},
 		{"", pin{}, errEmpty},
 		{"SHA256:short", pin{}, errPinForm},
 		{"MD5:aa:bb", pin{}, errPinForm},
-		{"ssh-rsa " + strings.Fields(k.line())[1], pin{}, errPinForm},
-		{"@cert-authority * " + k.line(), pin{}, errPinMarker},
-		{k.line() + "\n" + k.line(), pin{}, errPinLines},
+		{"ssh-rsa " + strings.Fields(k.Line())[1], pin{}, errPinForm},
+		{"@cert-authority * " + k.Line(), pin{}, errPinMarker},
+		{k.Line() + "\n" + k.Line(), pin{}, errPinLines},
 	} {
 		got, err := parsePin(tc.in)
 		if got != tc.want || (err == nil) != (tc.err == nil) {

@@ -14,19 +14,19 @@ import (
 // keepalive's check of silence taken out.
 func TestSilentPeer(t *testing.T) {
 	s := startServer(t, serverOptions{})
-	r := startRelay(t, s.port)
+	r := startRelay(t, s.Port)
 	cfg := through(r, s.config())
 	cfg.Keepalive = Keepalive{Interval: 20 * time.Millisecond, Dead: 300 * time.Millisecond}
 	h := newHost(t, cfg)
 	if err := h.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.silent.Store(true)
+	r.Silent.Store(true)
 	_, err := h.Run(within(t), Command{Args: []string{"true"}})
 	wantError(t, err, ErrConnectionLost)
 	wantError(t, err, ErrSilent)
 
-	r.silent.Store(false)
+	r.Silent.Store(false)
 	if got := output(t, h, "echo again"); got != "again" {
 		t.Errorf("got %q", got)
 	}
@@ -36,7 +36,7 @@ func TestSilentPeer(t *testing.T) {
 // the silence of the connection to the jump host looked at.
 func TestSilentPeerBehindJump(t *testing.T) {
 	jump, machine := startServer(t, serverOptions{}), startServer(t, serverOptions{})
-	r := startRelay(t, machine.port)
+	r := startRelay(t, machine.Port)
 	cfg := through(r, machine.config())
 	cfg.Jump = []Endpoint{jump.endpoint()}
 	cfg.Keepalive = Keepalive{Interval: 20 * time.Millisecond, Dead: 300 * time.Millisecond}
@@ -44,7 +44,7 @@ func TestSilentPeerBehindJump(t *testing.T) {
 	if err := h.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.silent.Store(true)
+	r.Silent.Store(true)
 	stop := make(chan struct{}) // closed below
 	var talk sync.WaitGroup
 	talk.Go(func() {
@@ -73,7 +73,7 @@ func TestQuietPeer(t *testing.T) {
 	if _, err := h.Run(within(t), Command{Args: []string{"sh", "-c", "sleep 3; : > " + mark}}); err != nil {
 		t.Fatal(err)
 	}
-	if n := s.accepted.Load(); n != 1 {
+	if n := s.Accepted.Load(); n != 1 {
 		t.Errorf("%d connections", n)
 	}
 }

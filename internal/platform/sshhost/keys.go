@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -52,6 +53,17 @@ func (k Key) load() (*credentials, error) {
 		return askAgent(os.Getenv("SSH_AUTH_SOCK"))
 	}
 	return nil, fmt.Errorf("%w: none is configured, %s is not set, and there is no ssh-agent", ErrNoKey, EnvironmentKey)
+}
+
+// Public is the public half of the key, a line of authorized_keys without a comment; of an ssh-agent's keys,
+// the first one's. Nothing is asked but the key's file or agent.
+func (k Key) Public() (string, error) {
+	c, err := k.load()
+	if err != nil {
+		return "", err
+	}
+	defer c.close()
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(c.signers[0].PublicKey()))), nil
 }
 
 func (k Key) parse(pem []byte, source string) (*credentials, error) {

@@ -24,10 +24,10 @@ type Requirements struct {
 }
 
 // DefaultRequirements are those of a node. Linux 5.4 is the first long-term kernel
-// whose cgroup v2 has the io controller that engines are accounted by; systemd 245 the first with
-// what its units say. A clock that is a minute off makes a new certificate one of the future.
+// whose cgroup v2 has the io controller that engines are accounted by; systemd 252 the first with
+// what its units say (hostagent/units). A clock that is a minute off makes a new certificate one of the future.
 func DefaultRequirements(arch string) Requirements {
-	return Requirements{KernelMajor: 5, KernelMinor: 4, Systemd: 245, ClockOff: time.Minute, Free: 1 << 30, GOARCH: arch, Root: true}
+	return Requirements{KernelMajor: 5, KernelMinor: 4, Systemd: 252, ClockOff: time.Minute, Free: 1 << 30, GOARCH: arch, Root: true}
 }
 
 // Check returns everything that a person has to mend on the machine at address,

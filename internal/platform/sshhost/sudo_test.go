@@ -24,7 +24,7 @@ func TestSudo(t *testing.T) {
 		{name: "single programs only", stubs: map[string]string{"id": notRoot, "sudo": `[ "$3" = /usr/bin/systemctl ]`}, want: ErrSudoRefused},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := startServer(t, serverOptions{path: stubs(t, tc.stubs)})
+			s := startServer(t, serverOptions{Path: stubs(t, tc.stubs)})
 			h := newHost(t, s.config())
 			result, err := h.Run(t.Context(), Command{Script: `printf %s "$SUDO$A"`, Root: true, SecretEnv: map[string]string{"A": "a"}})
 			if tc.want != nil {
@@ -48,13 +48,13 @@ func TestSudo(t *testing.T) {
 // There is no sudo: the PATH has only what the check needs.
 func TestNoSudo(t *testing.T) {
 	dir := stubs(t, map[string]string{"id": "echo 1000"})
-	s := startServer(t, serverOptions{path: dir[:len(dir)-len(":/usr/sbin:/usr/bin:/sbin:/bin")]})
+	s := startServer(t, serverOptions{Path: dir[:len(dir)-len(":/usr/sbin:/usr/bin:/sbin:/bin")]})
 	_, err := newHost(t, s.config()).Run(t.Context(), Command{Args: []string{"true"}, Root: true})
 	wantError(t, err, ErrNoSudo, "install sudo")
 }
 
 func TestRootNeedsNoSudo(t *testing.T) {
-	s := startServer(t, serverOptions{path: stubs(t, map[string]string{"id": "echo 0", "sudo": "exit 1"})})
+	s := startServer(t, serverOptions{Path: stubs(t, map[string]string{"id": "echo 0", "sudo": "exit 1"})})
 	if _, err := newHost(t, s.config()).Run(t.Context(), Command{Args: []string{"true"}, Root: true}); err != nil {
 		t.Fatal(err)
 	}

@@ -130,7 +130,21 @@ func (u upload) environment(more map[string]string) map[string]string {
 	return env
 }
 
-func (h *Host) upload(ctx context.Context, c *connection, u upload, sudo bool) (Installed, error) {
+// errPartGone: what an upload was to go on from is not there any more.
+var errPartGone = errors.New("the part that it was to go on from is gone")
+
+// upload looks and sends, again where what it saw had gone meanwhile.
+func (h *Host) upload(ctx context.Context, c *connection, u upload, sudo bool) (done Installed, err error) {
+	const tries = 3
+	for range tries {
+		if done, err = h.uploadOnce(ctx, c, u, sudo); !errors.Is(err, errPartGone) {
+			break
+		}
+	}
+	return done, err
+}
+
+func (h *Host) uploadOnce(ctx context.Context, c *connection, u upload, sudo bool) (Installed, error) {
 	what := "looking at " + u.Path
 	result, err := h.run(ctx, c, Command{What: what, Script: probeScript, Env: u.environment(nil)}, sudo)
 	if exitCode(err) == 21 {
@@ -166,6 +180,8 @@ func (h *Host) upload(ctx context.Context, c *connection, u upload, sudo bool) (
 		return Installed{}, h.full(u, fmt.Errorf("%w: %w", ErrDiskFull, err))
 	case 75:
 		return Installed{}, fmt.Errorf("%s: %w: %w", u.Path, ErrIncomplete, err)
+	case 76:
+		return Installed{}, fmt.Errorf("%s: %w: %w", u.Path, errPartGone, err)
 	}
 	if err != nil {
 		return Installed{}, err

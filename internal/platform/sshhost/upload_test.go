@@ -158,7 +158,7 @@ func TestUploadOwner(t *testing.T) {
 // file), with the resumed offset off by one, and with mv replaced by cat.
 func TestUploadCutAnywhere(t *testing.T) {
 	s := startServer(t, serverOptions{})
-	r := startRelay(t, s.port)
+	r := startRelay(t, s.Port)
 	oldContent, content := noise(70_000), noise(300_000)
 	dir := directory(t)
 	path := filepath.Join(dir, "holdfast")
@@ -175,13 +175,13 @@ func TestUploadCutAnywhere(t *testing.T) {
 	}
 	// One that goes through says how many bytes there are to cut after.
 	reset()
-	before := r.up.Load()
+	before := r.Up.Load()
 	h := newHost(t, through(r, s.config()))
 	if _, err := h.Upload(t.Context(), file(path, content)); err != nil {
 		t.Fatal(err)
 	}
 	_ = h.Close()
-	total := r.up.Load() - before
+	total := r.Up.Load() - before
 	if total < int64(len(content)) {
 		t.Fatalf("%d bytes went through", total)
 	}
@@ -198,7 +198,7 @@ func TestUploadCutAnywhere(t *testing.T) {
 		}
 		reset()
 		h := newHost(t, through(r, s.config()))
-		r.budget.Store(n)
+		r.Budget.Store(n)
 		_, err := h.Upload(within(t), file(path, content))
 		if err == nil {
 			t.Fatalf("cut after %d bytes: no error", n)
@@ -236,13 +236,13 @@ func TestUploadCutAnywhere(t *testing.T) {
 // One call is enough where the host may connect again.
 func TestUploadGoesOnByItself(t *testing.T) {
 	s := startServer(t, serverOptions{})
-	r := startRelay(t, s.port)
+	r := startRelay(t, s.Port)
 	cfg := through(r, s.config())
 	cfg.Repeats = 1
 	h := newHost(t, cfg)
 	path := filepath.Join(directory(t), "x")
 	content := noise(4 << 20)
-	r.budget.Store(3 << 20)
+	r.Budget.Store(3 << 20)
 	done, err := h.Upload(within(t), file(path, content))
 	if err != nil {
 		t.Fatal(err)
@@ -314,6 +314,23 @@ func TestLateWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFile(t, path, content)
+}
+
+// The part that was seen is gone when it is to be gone on from, as the command of a cut connection
+// may end with it: the upload looks again, and begins anew.
+func TestUploadPartGone(t *testing.T) {
+	s := startServer(t, serverOptions{})
+	content := noise(50_000)
+	path := filepath.Join(directory(t), "x")
+	seen := part(t, path, sum(content), content[:20_000])
+	cfg := s.config()
+	cfg.Progress = func(string) { _ = os.Remove(seen) } // between the look and the sending
+	done, err := newHost(t, cfg).Upload(t.Context(), file(path, content))
+	if err != nil || done.Resumed != 0 || done.Sent != 50_000 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	wantFile(t, path, content)
+	wantOnly(t, filepath.Dir(path), "x")
 }
 
 // Parts of another file whose name begins the same stay.

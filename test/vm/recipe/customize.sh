@@ -21,3 +21,9 @@ chroot "$root" systemctl enable systemd-networkd
 # Jobs of a machine that lives for weeks.
 chroot "$root" systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
   e2scrub_all.timer e2scrub_reap.service fstrim.timer
+
+# Google's agent has nobody to ask, but on a guest that plays one of Compute Engine.
+for unit in google-guest-agent google-startup-scripts google-shutdown-scripts; do
+  mkdir -p "$root/etc/systemd/system/$unit.service.d"
+  printf '[Unit]\nConditionKernelCommandLine=holdfast.cloud\n' >"$root/etc/systemd/system/$unit.service.d/cloud.conf"
+done

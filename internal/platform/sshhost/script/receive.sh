@@ -3,7 +3,8 @@
 
 # Takes the rest of a file from standard input and installs it. In: TARGET (DIR/NAME), SHORT,
 # ATTEMPT, HASH, SIZE, MODE, OWNER; FROM and OFFSET: the part to go on from, and how much of it.
-# Status 65: it is not the file that was announced; 70: no room; 75: it ended early, its part is kept.
+# Status 65: it is not the file that was announced; 70: no room; 75: it ended early, its part is kept;
+# 76: FROM is gone, as the command of a cut connection has ended with it meanwhile.
 set -u
 umask 077
 part=$DIR/.$NAME.$SHORT.$ATTEMPT.part
@@ -22,7 +23,9 @@ look() { free=$(df --output=avail -B1 -- "$DIR" | tail -n 1 | tr -d ' '); }
 # hold the old one open, and neither writes into nor installs this one.
 { : > "$part"; } || { look; stop; }
 if [ -n "$FROM" ]; then
-  if [ "$OFFSET" -gt 0 ]; then head -c "$OFFSET" -- "$DIR/$FROM" > "$part" || { look; stop; }; fi
+  if [ "$OFFSET" -gt 0 ]; then
+    head -c "$OFFSET" -- "$DIR/$FROM" > "$part" || { [ -f "$DIR/$FROM" ] || { rm -f -- "$part"; exit 76; }; look; stop; }
+  fi
   rm -f -- "$DIR/$FROM"
 fi
 cat >> "$part" || { look; stop; }
