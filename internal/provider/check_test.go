@@ -59,6 +59,27 @@ func (d differs) CheckPlan(_ context.Context, req plancheck.CheckPlanRequest, re
 	resp.Error = fmt.Errorf("the plan does not name %s", address)
 }
 
+// stands checks what the state has before a plan.
+type stands struct {
+	at   tfjsonpath.Path
+	want any
+}
+
+func (s stands) CheckPlan(_ context.Context, req plancheck.CheckPlanRequest, resp *plancheck.CheckPlanResponse) {
+	for _, rc := range req.Plan.ResourceChanges {
+		if rc.Address != address {
+			continue
+		}
+		got, err := tfjsonpath.Traverse(rc.Change.Before, s.at)
+		if err == nil && fmt.Sprint(got) != fmt.Sprint(s.want) {
+			err = fmt.Errorf("%s is %v in the state, not %v", s.at, got, s.want)
+		}
+		resp.Error = err
+		return
+	}
+	resp.Error = fmt.Errorf("the plan does not name %s", address)
+}
+
 func (d differs) compare(c *tfjson.Change) error {
 	from, err := tfjsonpath.Traverse(c.Before, d.at)
 	if err != nil {

@@ -6,6 +6,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"os"
 
@@ -17,7 +18,9 @@ import (
 
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/env"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform/gce"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform/local"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform/ssh"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/progress"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/cluster"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/clusterstatus"
@@ -29,19 +32,36 @@ type holdfast struct {
 	version string
 	// local returns the platform of the cluster in a directory of this machine.
 	local func(directory string) (platform.Platform, error)
+	// ssh returns that of the cluster on machines over SSH.
+	ssh func(a Access, machines map[string]env.Machine) (platform.Platform, error)
+	// gce returns that of the cluster in a place of Compute Engine.
+	gce func(a Access, api gce.API, project, cluster string) (*gce.Platform, error)
 }
 
 // New returns the provider's constructor.
 func New(version string) func() provider.Provider {
-	return func() provider.Provider { return &holdfast{version: version, local: onThisMachine} }
+	return func() provider.Provider {
+		return &holdfast{version: version, local: onThisMachine, ssh: overSSH, gce: onGCE}
+	}
 }
 
 func onThisMachine(directory string) (platform.Platform, error) {
 	return local.New(local.Config{Directory: directory})
 }
 
+// overSSH binds the provider's configuration and a cluster's place to the platform.
+func overSSH(a Access, machines map[string]env.Machine) (platform.Platform, error) {
+	nodes := map[string]ssh.Node{}
+	for name, m := range machines {
+		nodes[name] = ssh.Node{User: m.User, Address: m.Address, Port: m.Port, HostKeys: m.HostKeys, ClusterAddress: m.ClusterAddress}
+	}
+	return ssh.New(ssh.Config{Nodes: nodes, Access: ssh.Access(a)})
+}
+
 type model struct {
 	Binary types.String `tfsdk:"binary"`
+	SSH    types.Object `tfsdk:"ssh"`
+	GCE    types.Object `tfsdk:"gce"`
 }
 
 func (p *holdfast) Metadata(_ context.Context, _ provider.MetadataRequest, resp *provider.MetadataResponse) {
@@ -57,6 +77,8 @@ func (p *holdfast) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 				MarkdownDescription: "Path of the `holdfast` binary that machines shall run: agent, engine and command line in one. " +
 					"Default: `HOLDFAST_BINARY`, one beside the provider's executable, one on `PATH`.",
 			},
+			"ssh": sshAttribute(),
+			"gce": gceAttribute(),
 		},
 	}
 }
@@ -67,10 +89,22 @@ func (p *holdfast) Configure(ctx context.Context, req provider.ConfigureRequest,
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	a, unknown := access(ctx, m.SSH, &resp.Diagnostics)
+	api, unknownAPI := cloudAPI(ctx, m.GCE, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	var knownHosts types.String
+	if v, ok := m.SSH.Attributes()["known_hosts_file"].(types.String); ok {
+		knownHosts = v
+	}
 	e := &env.Env{
-		Binary:   m.Binary.ValueString(),
-		Local:    p.local,
-		Progress: &progress.Log{Path: os.Getenv("HOLDFAST_PROGRESS")},
+		Binary:        m.Binary.ValueString(),
+		BinaryUnknown: m.Binary.IsUnknown(),
+		Local:         p.local,
+		SSH:           p.opener(a, unknown),
+		GCE:           p.cloudOpener(a, knownHosts.ValueString(), api, cmp.Or(unknown, unknownAPI)),
+		Progress:      &progress.Log{Path: os.Getenv("HOLDFAST_PROGRESS")},
 	}
 	resp.ResourceData, resp.DataSourceData = e, e
 }

@@ -124,7 +124,7 @@ func TestAccNotMade(t *testing.T) {
 		}, {
 			// A second resource for the same directory.
 			Config:      s.config("") + strings.NewReplacer(`"c"`, `"second"`, `"acc"`, `"second"`).Replace(s.config("")),
-			ExpectError: says(`The directory belongs to another cluster`, `holds the cluster "acc", the configuration says "second"`),
+			ExpectError: says(`The place belongs to another cluster`, `holds the cluster "acc", the configuration says "second"`),
 		}},
 	})
 }

@@ -176,7 +176,7 @@ func (s *site) open(directory string) (platform.Platform, error) {
 // providers serve the provider from this process.
 func (s *site) providers() map[string]func() (tfprotov6.ProviderServer, error) {
 	return map[string]func() (tfprotov6.ProviderServer, error){
-		"holdfast": providerserver.NewProtocol6WithError(provider.NewOn("test", s.open)()),
+		"holdfast": providerserver.NewProtocol6WithError(provider.NewOn("test", s.open, nil)()),
 	}
 }
 
@@ -270,7 +270,7 @@ func (s *site) putSpec(node string, change func(*agentapi.Spec)) {
 	s.t.Helper()
 	spec := s.status(node).Spec
 	change(spec)
-	res, err := s.Node(node).Agent().PutSpec(s.t.Context(), spec)
+	res, err := s.Node(node).Agent().PutSpec(s.t.Context(), spec, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 //
 //	cluster [unknown=(NAME,…)]    attributes of a holdfast_cluster beside a name, a
 //	                              directory and three nodes, as JSON
+//	machines [unknown=(NAME,…)]   the same of one over SSH, its nodes with addresses
 //	kv                            attributes of a holdfast_kv beside a directory and a key
 //
 // <N> in a string is N times the letter x.
@@ -46,6 +47,12 @@ func TestValidate(t *testing.T) {
 			switch d.Cmd {
 			case "cluster":
 				attributes = map[string]any{"name": "orders", "local": map[string]any{"directory": "/srv/orders"}, "nodes": map[string]any{"a": struct{}{}, "b": struct{}{}, "c": struct{}{}}}
+			case "machines":
+				attributes = map[string]any{"name": "orders", "ssh": map[string]any{"user": "ops"}, "nodes": map[string]any{
+					"a": map[string]any{"address": "10.0.0.1"}, "b": map[string]any{"address": "10.0.0.2"}, "c": map[string]any{"address": "10.0.0.3"}}}
+			case "cloud":
+				attributes = map[string]any{"name": "orders", "gce": map[string]any{"project": "acme-prod", "network": "default", "machine_type": "n2-standard-4"}, "nodes": map[string]any{
+					"a": map[string]any{"zone": "us-east4-a"}, "b": map[string]any{"zone": "us-west2-b"}, "c": map[string]any{"zone": "us-central1-c"}}}
 			case "kv":
 				attributes = map[string]any{"local": map[string]any{"directory": "/srv/orders"}, "key": "k"}
 			default:
@@ -56,9 +63,10 @@ func TestValidate(t *testing.T) {
 				d.Fatalf(t, "%v", err)
 			}
 			maps.Copy(attributes, own)
-			name := "holdfast_" + d.Cmd
+			name := "holdfast_" + strings.NewReplacer("machines", "cluster", "cloud", "cluster").Replace(d.Cmd)
 			config := encode(t, schemas.ResourceSchemas[name].ValueType(), attributes, d)
-			resp, err := server.ValidateResourceConfig(t.Context(), &tfprotov6.ValidateResourceConfigRequest{TypeName: name, Config: config})
+			resp, err := server.ValidateResourceConfig(t.Context(), &tfprotov6.ValidateResourceConfigRequest{TypeName: name, Config: config,
+				ClientCapabilities: &tfprotov6.ValidateResourceConfigClientCapabilities{WriteOnlyAttributesAllowed: true}})
 			if err != nil {
 				d.Fatalf(t, "%v", err)
 			}

@@ -1,5 +1,5 @@
 data "holdfast_cluster_status" "orders" {
-  local      = holdfast_cluster.orders.local
+  location   = holdfast_cluster.orders.location
   cluster_id = holdfast_cluster.orders.id
 }
 

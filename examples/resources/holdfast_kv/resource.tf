@@ -1,5 +1,5 @@
 resource "holdfast_kv" "limit" {
-  local      = holdfast_cluster.orders.local
+  location   = holdfast_cluster.orders.location
   cluster_id = holdfast_cluster.orders.id
 
   key   = "orders/limit"

@@ -4,6 +4,8 @@
 package cluster
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -30,6 +32,16 @@ type effectiveNode struct {
 	SideDisk        *effectiveStore  `tfsdk:"side_disk"`
 	SpecDifferences []string         `tfsdk:"spec_differences"`
 	RestartRequired []string         `tfsdk:"restart_required"`
+	Pending         []string         `tfsdk:"pending"`
+}
+
+// engineIsThere reports whether the node had an engine that ran when it was last seen.
+func (n effectiveNode) engineIsThere() bool {
+	switch n.Engine {
+	case agentapi.EngineRunning, agentapi.EngineStarting, agentapi.EngineHeld:
+		return true
+	}
+	return false
 }
 
 type effectiveLog struct {
@@ -48,17 +60,29 @@ type effectiveMode struct {
 	Sides []string `tfsdk:"sides"`
 }
 
-// effectiveStore is a directory on a disk: a store's, or the side's.
+// effectiveStore is a directory on a disk: a store's, or the side's. A plan that does
+// something to disks leaves open what they will be.
 type effectiveStore struct {
-	Path      string `tfsdk:"path"`
-	Device    string `tfsdk:"device"`
-	SizeBytes int64  `tfsdk:"size_bytes"`
+	Path      string       `tfsdk:"path"`
+	Device    types.String `tfsdk:"device"`
+	SizeBytes types.Int64  `tfsdk:"size_bytes"`
+}
+
+func storeOf(s agentapi.StoreStatus) effectiveStore {
+	return effectiveStore{Path: s.Path, Device: types.StringValue(s.Device), SizeBytes: types.Int64Value(s.SizeBytes)}
+}
+
+// open is the directory with its disk left open.
+func (s effectiveStore) open() effectiveStore {
+	return effectiveStore{Path: s.Path, Device: types.StringUnknown(), SizeBytes: types.Int64Unknown()}
 }
 
 // observed is what an agent's answer says in the words of the configuration. want
 // is the spec that the configuration means, nil where that is not known. A node
-// that does not answer keeps what was last seen of it.
-func observed(n observe.Node, want *agentapi.Spec, last effectiveNode) effectiveNode {
+// that does not answer keeps what was last seen of it, and one that does not tell what
+// is pending keeps that.
+func observed(n observe.Node, pending observe.Pending, want *agentapi.Spec, last effectiveNode) effectiveNode {
+	last.Pending = nonNil(last.Pending)
 	if !n.Reachable() {
 		last.Agent = agentUnreachable
 		if last.Engine == "" {
@@ -77,6 +101,13 @@ func observed(n observe.Node, want *agentapi.Spec, last effectiveNode) effective
 		Stores:          []effectiveStore{},
 		SpecDifferences: differences(st.Spec, want),
 		RestartRequired: changes(st.Engine.RestartRequired),
+		Pending:         last.Pending,
+	}
+	if p, told := pending[n.Name]; told {
+		e.Pending = []string{}
+		for _, o := range p.Operations {
+			e.Pending = append(e.Pending, o.String())
+		}
 	}
 	if st.Spec != nil {
 		e.RaftLogStore = logOf(st.Spec.RaftLogStore)
@@ -84,10 +115,10 @@ func observed(n observe.Node, want *agentapi.Spec, last effectiveNode) effective
 	}
 	e.RaftLogStore.Backend = backendOnDisk(st)
 	for _, s := range st.Stores {
-		e.Stores = append(e.Stores, effectiveStore{Path: s.Path, Device: s.Device, SizeBytes: s.SizeBytes})
+		e.Stores = append(e.Stores, storeOf(s))
 	}
 	if s := st.Side; s != nil {
-		e.SideDisk = &effectiveStore{Path: s.Path, Device: s.Device, SizeBytes: s.SizeBytes}
+		e.SideDisk = new(storeOf(*s))
 	}
 	return e
 }
@@ -140,14 +171,20 @@ func differences(have, want *agentapi.Spec) []string {
 func changes(all []agentapi.Change) []string {
 	lines := []string{}
 	for _, c := range all {
-		lines = append(lines, c.Attribute+": "+orNothing(c.From)+" → "+orNothing(c.To))
+		lines = append(lines, c.Attribute+": "+shown(c.From)+" → "+shown(c.To))
 	}
 	return lines
 }
 
-func orNothing(v string) string {
-	if v == "" {
+// shown is a value as a line has room for it: of a text, such as a file's content, its
+// digest.
+func shown(v string) string {
+	const room = 80
+	switch {
+	case v == "":
 		return "(nothing)"
+	case len(v) > room || strings.ContainsAny(v, "\r\n"):
+		return fmt.Sprintf("(%d bytes, sha256 %.6x…)", len(v), sha256.Sum256([]byte(v)))
 	}
 	return v
 }
@@ -170,14 +207,23 @@ func (d desired) planned(name string, now effectiveNode, want *agentapi.Spec) ef
 	if want != nil {
 		p.WALFailover.Sides = want.Sides()
 		if want.SideDisk != nil {
-			side := effectiveStore{Path: want.SideDisk.Path}
+			side := effectiveStore{Path: want.SideDisk.Path, Device: types.StringUnknown(), SizeBytes: types.Int64Unknown()}
 			if now.SideDisk != nil {
 				side.Device, side.SizeBytes = now.SideDisk.Device, now.SideDisk.SizeBytes
 			}
 			p.SideDisk = &side
 		}
 	}
-	p.SpecDifferences, p.RestartRequired = []string{}, []string{}
+	if slices.ContainsFunc(now.Pending, func(line string) bool { return strings.HasPrefix(line, agentapi.PartDisks+":") }) {
+		p.Stores = nil
+		for _, s := range now.Stores {
+			p.Stores = append(p.Stores, s.open())
+		}
+		if p.SideDisk != nil {
+			p.SideDisk = new(p.SideDisk.open())
+		}
+	}
+	p.SpecDifferences, p.RestartRequired, p.Pending = []string{}, []string{}, []string{}
 	return p
 }
 
@@ -185,7 +231,31 @@ func (d desired) planned(name string, now effectiveNode, want *agentapi.Spec) ef
 // promised and nothing acts on. A device may get another number when a machine is
 // mended; the next refresh shows it.
 func seen(now, planned effectiveNode) effectiveNode {
-	now.Stores, now.SideDisk = planned.Stores, planned.SideDisk
+	observed := slices.Clone(now.Stores)
+	if now.SideDisk != nil {
+		observed = append(observed, *now.SideDisk)
+	}
+	promised := func(s effectiveStore) effectiveStore {
+		was := effectiveStore{Path: s.Path, Device: types.StringValue(""), SizeBytes: types.Int64Value(0)}
+		if i := slices.IndexFunc(observed, func(o effectiveStore) bool { return o.Path == s.Path }); i >= 0 {
+			was = observed[i]
+		}
+		if s.Device.IsUnknown() {
+			s.Device = was.Device
+		}
+		if s.SizeBytes.IsUnknown() {
+			s.SizeBytes = was.SizeBytes
+		}
+		return s
+	}
+	now.Stores = []effectiveStore{}
+	for _, s := range planned.Stores {
+		now.Stores = append(now.Stores, promised(s))
+	}
+	now.SideDisk = nil
+	if planned.SideDisk != nil {
+		now.SideDisk = new(promised(*planned.SideDisk))
+	}
 	if !planned.AgentVersion.IsUnknown() {
 		now.AgentVersion = planned.AgentVersion
 	}

@@ -5,6 +5,7 @@ package cluster
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -54,7 +55,9 @@ func TestObserved(t *testing.T) {
 	for name, tc := range map[string]struct {
 		mode   string // disabled unless it says otherwise
 		change func(*agentapi.Status)
-		differ func(*effectiveNode) // from what is planned
+		// pending is what the agents say that they would do.
+		pending observe.Pending
+		differ  func(*effectiveNode) // from what is planned
 	}{
 		"as it should be": {},
 		"an engine that was stopped": {
@@ -77,7 +80,7 @@ func TestObserved(t *testing.T) {
 				s.Spec.SideDisk.Path, s.Side.Path = "/elsewhere", "/elsewhere"
 			},
 			differ: func(e *effectiveNode) {
-				e.WALFailover.Sides, e.SideDisk = []string{"/elsewhere"}, &effectiveStore{Path: "/elsewhere", Device: "/dev/sideb", SizeBytes: 1}
+				e.WALFailover.Sides, e.SideDisk = []string{"/elsewhere"}, new(storeOf(agentapi.StoreStatus{Path: "/elsewhere", Device: "/dev/sideb", SizeBytes: 1}))
 				e.SpecDifferences = []string{"side_disk.path: /elsewhere → /n/b/side"}
 			},
 		},
@@ -87,6 +90,12 @@ func TestObserved(t *testing.T) {
 				s.Engine.Stores = &api.NodeStores{Stores: []api.Store{{Path: s.Stores[0].Path, EffectiveBackend: "wal",
 					Failover: api.Failover{Mode: modeSideDisk, Active: agentapi.Secondary, SwitchCount: 1, Sides: []api.Side{{Path: "/n/b/side", Armed: true}}}}}}
 				s.Problems = []agentapi.Problem{{What: "a disk hangs"}}
+			},
+		},
+		"a disk that was made larger": {
+			pending: observe.Pending{"b": {Operations: []agentapi.Operation{{Part: "disks", Text: "grow the ext4 of /dev/sdb from 10G to 12G"}}}},
+			differ: func(e *effectiveNode) {
+				e.Pending = []string{"disks: grow the ext4 of /dev/sdb from 10G to 12G"}
 			},
 		},
 		"what it has none for": {
@@ -121,11 +130,11 @@ func TestObserved(t *testing.T) {
 			}
 			st := answer(t, d, "b")
 			want := specs(d)["b"]
-			planned := d.planned("b", observed(observe.Node{Name: "b", Status: answer(t, d, "b")}, want, effectiveNode{}), want)
+			planned := d.planned("b", observed(observe.Node{Name: "b", Status: answer(t, d, "b")}, nil, want, effectiveNode{}), want)
 			if tc.change != nil {
 				tc.change(&st)
 			}
-			got := observed(observe.Node{Name: "b", Status: st}, want, effectiveNode{})
+			got := observed(observe.Node{Name: "b", Status: st}, tc.pending, want, effectiveNode{})
 			expected := planned
 			if tc.differ != nil {
 				tc.differ(&expected)
@@ -134,7 +143,7 @@ func TestObserved(t *testing.T) {
 				t.Error(diff)
 			}
 			// An apply that did not reach it says so, and only then.
-			short := short(d, map[string]effectiveNode{"a": asWanted(d)["a"], "b": got, "c": asWanted(d)["c"]}, specs(d))
+			short := view{effective: map[string]effectiveNode{"a": asWanted(d)["a"], "b": got, "c": asWanted(d)["c"]}, specs: specs(d)}.short(d)
 			if (len(short) > 0) != (tc.differ != nil) {
 				t.Errorf("not reached: %v", short)
 			}
@@ -150,7 +159,7 @@ func TestSilentNode(t *testing.T) {
 	last := asWanted(d)["a"]
 	last.SpecDifferences = []string{"log.level: trace → info"}
 
-	got := observed(silent, nil, last)
+	got := observed(silent, nil, nil, last)
 	want := last
 	want.Agent = agentUnreachable
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -161,9 +170,41 @@ func TestSilentNode(t *testing.T) {
 		t.Errorf("planned: %+v", p)
 	}
 
-	if got := observed(silent, nil, effectiveNode{}); got.Engine != engineUnknown || got.Stores == nil || got.SpecDifferences == nil || got.RestartRequired == nil {
+	if got := observed(silent, nil, nil, effectiveNode{}); got.Engine != engineUnknown || got.Stores == nil || got.SpecDifferences == nil || got.RestartRequired == nil || got.Pending == nil {
 		t.Errorf("of a node that was never seen: %+v", got)
 	}
+}
+
+// TestPendingDisks: a plan that does something to disks leaves open what they will be,
+// and nothing else; an apply fills it in. One that does something else does not.
+func TestPendingDisks(t *testing.T) {
+	d := threeNodes()
+	now := asWanted(d)["a"]
+	now.Pending = []string{"services: write the unit holdfast-engine.service"}
+	p := d.planned("a", now, specs(d)["a"])
+	if len(p.Pending) != 0 || p.Stores[0] != now.Stores[0] || *p.SideDisk != *now.SideDisk {
+		t.Errorf("planned: %+v", p)
+	}
+	now.Pending = append(now.Pending, "disks: grow the ext4 of /dev/sdb from 10G to 12G")
+	p = d.planned("a", now, specs(d)["a"])
+	for _, s := range append(slices.Clone(p.Stores), *p.SideDisk) {
+		if !s.SizeBytes.IsUnknown() || !s.Device.IsUnknown() || s.Path == "" {
+			t.Errorf("planned: %+v", s)
+		}
+	}
+	after := asWanted(d)["a"]
+	after.Stores = []effectiveStore{onDisk(after.Stores[0].Path, "/dev/sdc", 12)}
+	if got := seen(after, p); got.Stores[0] != after.Stores[0] || *got.SideDisk != *after.SideDisk {
+		t.Errorf("after the apply: %+v", got)
+	}
+	// A node that does not tell keeps the last.
+	if got := observed(observe.Node{Name: "a", Status: answer(t, d, "a")}, observe.Pending{}, specs(d)["a"], now); len(got.Pending) != 2 {
+		t.Errorf("of a node that does not tell: %v", got.Pending)
+	}
+}
+
+func onDisk(path, device string, size int64) effectiveStore {
+	return storeOf(agentapi.StoreStatus{Path: path, Device: device, SizeBytes: size})
 }
 
 func TestBackendOnDisk(t *testing.T) {
@@ -199,8 +240,8 @@ func TestBackendOnDisk(t *testing.T) {
 
 // TestSeen: an apply returns what was planned of what nothing acts on.
 func TestSeen(t *testing.T) {
-	planned := effectiveNode{AgentVersion: types.StringValue("1"), Stores: []effectiveStore{{Path: "/s", Device: "/dev/loop1"}}}
-	now := effectiveNode{AgentVersion: types.StringValue("2"), Engine: "running", Stores: []effectiveStore{{Path: "/s", Device: "/dev/loop7"}}}
+	planned := effectiveNode{AgentVersion: types.StringValue("1"), Stores: []effectiveStore{onDisk("/s", "/dev/loop1", 1)}}
+	now := effectiveNode{AgentVersion: types.StringValue("2"), Engine: "running", Stores: []effectiveStore{onDisk("/s", "/dev/loop7", 2)}}
 	if diff := cmp.Diff(effectiveNode{AgentVersion: planned.AgentVersion, Engine: "running", Stores: planned.Stores}, seen(now, planned)); diff != "" {
 		t.Error(diff)
 	}

@@ -22,6 +22,22 @@ type fakePlatform struct {
 	ok                bool
 	agents            map[string]*fakeAgent
 	clients           map[string]*agentapi.Client
+	machines          map[string]platform.Machine
+	asked             platform.Cluster // by Preflight and Ensure
+}
+
+func (p *fakePlatform) Observe(context.Context) (map[string]platform.Machine, error) {
+	return p.machines, nil
+}
+
+func (p *fakePlatform) Preflight(_ context.Context, c platform.Cluster) error {
+	p.asked = c
+	return nil
+}
+
+func (p *fakePlatform) Ensure(_ context.Context, c platform.Cluster, _ func(string)) (map[string]platform.Machine, error) {
+	p.asked = c
+	return p.machines, nil
 }
 
 func (p *fakePlatform) Adopt(context.Context) (name, id string, ok bool, err error) {
@@ -34,6 +50,14 @@ type fakeAgent struct {
 	agentapi.Backend
 	mu     sync.Mutex
 	status agentapi.Status
+	pki    int // how often it was asked for certificates
+}
+
+func (a *fakeAgent) PKI(context.Context) (agentapi.PKI, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pki++
+	return agentapi.PKI{}, &agentapi.Error{What: "no certificates here"}
 }
 
 func (a *fakeAgent) Status(context.Context) agentapi.Status {

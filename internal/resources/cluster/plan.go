@@ -12,6 +12,7 @@ import (
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/layout"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/diags"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
 )
 
 // anew is the advice where only a new cluster would do.
@@ -31,15 +32,23 @@ func refusals(old, want desired, effective map[string]effectiveNode) []diags.Pro
 		}
 	}
 	changed("name", old.name, want.name, "every store carries the cluster's name")
-	changed("local.directory", old.directory, want.directory, "the disks are there, and processes run on them")
+	changed("local.directory", old.location.Directory, want.location.Directory, "the disks are there, and processes run on them")
+	changed("gce.project", old.location.Project, want.location.Project, "machines and disks are there")
+	remote := want.location.Remote()
 	changed("ports.server", old.ports.Server, want.ports.Server, "the servers know each other by it")
 	changed("ports.http", old.ports.HTTP, want.ports.HTTP, "clients and endpoints depend on it")
-	changed("side_disk.size_gb", old.sideGB, want.sideGB, "disks are not resized yet")
+	changed("ports.https", old.ports.HTTPS, want.ports.HTTPS, "clients and endpoints depend on it")
+	changed("tls", old.tls != nil, want.tls != nil, "the servers speak to each other with certificates or without")
+	if !remote {
+		changed("side_disk.size_gb", old.sideGB, want.sideGB, "disks are not resized yet")
+	}
 
 	changed("stores", len(old.stores), len(want.stores), "stores cannot be added or removed yet")
 	for i := range min(len(old.stores), len(want.stores)) {
 		at := fmt.Sprintf("stores.%d.", i)
-		changed(at+"disk.size_gb", old.stores[i].sizeGB, want.stores[i].sizeGB, "disks are not resized yet")
+		if !remote { // elsewhere it is the least size, or the platform says what it refuses
+			changed(at+"disk.size_gb", old.stores[i].sizeGB, want.stores[i].sizeGB, "disks are not resized yet")
+		}
 		changed(at+"filesystem", old.stores[i].fileSystem, want.stores[i].fileSystem, "it would be made anew, and the store's data would be lost")
 	}
 
@@ -51,6 +60,14 @@ func refusals(old, want desired, effective map[string]effectiveNode) []diags.Pro
 		was, ok := old.nodes[name]
 		if !ok {
 			continue
+		}
+		if want.location.Machines != nil && old.location.Machines != nil {
+			from, to := old.location.Machines[name].Cluster(), want.location.Machines[name].Cluster()
+			if from != to {
+				at := "nodes." + name + ".cluster_address"
+				refuse(at, fmt.Sprintf("%s: %q → %q: the servers know each other by it, and changes of membership are not built yet", at, from, to),
+					fmt.Sprintf("A machine that is reached at another address now keeps the old one for the others: set cluster_address = %q.", from))
+			}
 		}
 		changed("nodes."+name+".voter", was.voter, want.nodes[name].voter, "changes of membership are not built yet")
 		from, to := was.log.Backend, want.nodes[name].log.Backend
@@ -64,6 +81,28 @@ func refusals(old, want desired, effective map[string]effectiveNode) []diags.Pro
 		}
 	}
 	return all
+}
+
+// strangers refuses machines that are in the place of nodes that hold data, and know
+// nothing of it: a mistyped address, or a machine that was set up anew. Such a machine
+// would be taken for the node and vote with an empty log. machines are those that have
+// a record of the cluster, or do not answer; nil where none could be seen.
+func strangers(want desired, effective map[string]effectiveNode, machines map[string]platform.Machine) *diags.Problem {
+	if want.location.Machines == nil || machines == nil {
+		return nil
+	}
+	var lines []string
+	for _, name := range want.names() {
+		if _, known := machines[name]; !known && len(effective[name].Stores) > 0 {
+			lines = append(lines, fmt.Sprintf("  node %s: nothing at %s belongs to this cluster, and the node holds data", name, want.location.Machines[name].Address))
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	return &diags.Problem{At: "nodes", What: "A machine is not the node that it is named for",
+		Why:  "Whoever is a node with an empty log votes as if nothing had ever been written:\n" + strings.Join(lines, "\n"),
+		Next: "Correct the address. Where the machine was set up anew, put back its /var/lib/holdfast; the replacement of a node comes with changes of membership, which are not built yet. To destroy the cluster, leave out the look at it: terraform destroy -refresh=false. Nothing was changed."}
 }
 
 func membership(added, removed []string) string {
@@ -118,6 +157,9 @@ func notices(old, want desired, effective map[string]effectiveNode, specs map[st
 func restarts(old, want desired, effective map[string]effectiveNode, specs map[string]*agentapi.Spec) []string {
 	var lines []string
 	for _, name := range want.names() {
+		if !effective[name].engineIsThere() {
+			continue // it starts with what is in force by then
+		}
 		var why []string
 		now, to := effective[name].RaftLogStore, logOf(want.nodes[name].log)
 		add := func(attribute string, from, to any) {
@@ -125,7 +167,7 @@ func restarts(old, want desired, effective map[string]effectiveNode, specs map[s
 				why = append(why, fmt.Sprintf("%s: %v → %v", attribute, from, to))
 			}
 		}
-		if _, ok := effective[name]; ok && len(effective[name].RestartRequired) == 0 {
+		if len(effective[name].RestartRequired) == 0 {
 			add("raft_logstore.disable_log_cache", now.DisableLogCache, to.DisableLogCache)
 			add("raft_logstore.verification.enabled", now.Verification.Enabled, to.Verification.Enabled)
 			add("raft_logstore.verification.interval", now.Verification.Interval, to.Verification.Interval)
@@ -162,7 +204,7 @@ func oneDevice(want desired, effective map[string]effectiveNode, specs map[strin
 		}
 		for _, shared := range layout.SharedDevices(s, func(path string) (device, number string) {
 			if i := slices.IndexFunc(dirs, func(d effectiveStore) bool { return d.Path == path }); i >= 0 {
-				device = dirs[i].Device
+				device = dirs[i].Device.ValueString()
 			}
 			return device, device
 		}) {
@@ -217,6 +259,9 @@ func contradictions(d desired) []diags.Problem {
 		add("wal_failover.mode", "A side disk is for one store",
 			fmt.Sprintf("wal_failover.mode = %q with %d stores: a side disk serves a node of one store", d.mode, n),
 			fmt.Sprintf("Use %q: each store's log fails over to the next store.", modeAmongStores))
+	}
+	if d.ports.HTTPS != 0 && (d.ports.HTTPS == d.ports.HTTP || d.ports.HTTPS == d.ports.Server) {
+		add("ports.https", "One port for two listeners", fmt.Sprintf("ports.https = %d is the port of another listener too", d.ports.HTTPS), "Give each a port of its own; Consul's are 8300, 8500 and 8501.")
 	}
 	if d.ports.Server == d.ports.HTTP {
 		add("ports.http", "One port for two listeners", fmt.Sprintf("ports.http = %d is ports.server too", d.ports.HTTP), "Give each a port of its own; Consul's are 8300 and 8500.")

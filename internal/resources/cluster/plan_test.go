@@ -12,14 +12,17 @@ import (
 
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/diags"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/env"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/observe"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
 )
 
 // threeNodes is a configuration that all defaults fill.
 func threeNodes() desired {
-	log := (&agentapi.Spec{}).WithDefaults().RaftLogStore
+	node := desiredNode{voter: true, log: (&agentapi.Spec{}).WithDefaults().RaftLogStore, disks: make([]platform.Device, 1)}
 	return desired{
-		name: "orders", directory: "/srv/orders", ports: agentapi.Ports{Server: 8300, HTTP: 8500},
-		nodes:  map[string]desiredNode{"a": {true, log}, "b": {true, log}, "c": {true, log}},
+		name: "orders", location: env.Location{Directory: "/srv/orders"}, ports: agentapi.Ports{Server: 8300, HTTP: 8500},
+		nodes:  map[string]desiredNode{"a": node, "b": node, "c": node},
 		stores: []desiredStore{{sizeGB: 10, fileSystem: filesystemExt4}},
 		sideGB: minSideGB, mode: modeDisabled, engineLog: agentapi.Log{Level: "info"}, settings: map[string]string{},
 	}
@@ -32,9 +35,9 @@ func asWanted(d desired) map[string]effectiveNode {
 		now := effectiveNode{Agent: agentRunning, AgentVersion: types.StringValue("1")}
 		m := machines(d)[name]
 		for _, s := range m.Stores {
-			now.Stores = append(now.Stores, effectiveStore{Path: s.Path, Device: s.Device, SizeBytes: 1})
+			now.Stores = append(now.Stores, onDisk(s.Path, s.Device, 1))
 		}
-		now.SideDisk = &effectiveStore{Path: m.SideDisk.Path, Device: m.SideDisk.Device, SizeBytes: 1}
+		now.SideDisk = new(onDisk(m.SideDisk.Path, m.SideDisk.Device, 1))
 		all[name] = d.planned(name, now, specs(d)[name])
 	}
 	return all
@@ -73,7 +76,7 @@ func TestRefusals(t *testing.T) {
 			setNode(d, "a", func(n *desiredNode) { n.log.DisableLogCache = true })
 		}},
 		"name":        {change: func(d *desired) { d.name = "other" }, want: []string{`name: name: "orders" → "other": every store carries the cluster's name`}},
-		"directory":   {change: func(d *desired) { d.directory = "/srv/other" }, want: []string{`local.directory: local.directory: "/srv/orders" → "/srv/other": the disks are there, and processes run on them`}},
+		"directory":   {change: func(d *desired) { d.location.Directory = "/srv/other" }, want: []string{`local.directory: local.directory: "/srv/orders" → "/srv/other": the disks are there, and processes run on them`}},
 		"ports":       {change: func(d *desired) { d.ports = agentapi.Ports{Server: 1, HTTP: 2} }, want: []string{`ports.server: ports.server: "8300" → "1": the servers know each other by it`, `ports.http: ports.http: "8500" → "2": clients and endpoints depend on it`}},
 		"side disk":   {change: func(d *desired) { d.sideGB = 26 }, want: []string{`side_disk.size_gb: side_disk.size_gb: "25" → "26": disks are not resized yet`}},
 		"a store":     {change: func(d *desired) { d.stores[0] = desiredStore{sizeGB: 9, fileSystem: filesystemXFS} }, want: []string{`stores.0.disk.size_gb: stores.0.disk.size_gb: "10" → "9": disks are not resized yet`, `stores.0.filesystem: stores.0.filesystem: "ext4" → "xfs": it would be made anew, and the store's data would be lost`}},
@@ -162,6 +165,14 @@ func TestNotices(t *testing.T) {
 		"somebody's change that is taken back": {now: func(now map[string]effectiveNode) {
 			log(now, "c", func(l *effectiveLog) { l.DisableLogCache = true })
 		}, want: []string{"node c: raft_logstore.disable_log_cache: true → false"}},
+		"no engine was ever there": {
+			change: func(d *desired) { d.mode = modeSideDisk },
+			now: func(now map[string]effectiveNode) {
+				for name := range now {
+					now[name] = effectiveNode{Agent: agentRunning, Engine: agentapi.EngineNone}
+				}
+			},
+		},
 		"a log in the other backend": {now: func(now map[string]effectiveNode) {
 			log(now, "a", func(l *effectiveLog) { l.Backend = "boltdb" })
 		}, want: []string{`node a: the log on its disk is kept in boltdb, raft_logstore.backend says wal: it stays where it is, whichever is configured`}},
@@ -188,6 +199,27 @@ func TestNotices(t *testing.T) {
 	}
 }
 
+// TestDryRun: what agents would do and what they refuse are warnings, by node.
+func TestDryRun(t *testing.T) {
+	op := func(part, text string) agentapi.Pending {
+		return agentapi.Pending{Operations: []agentapi.Operation{{Part: part, Text: text}}}
+	}
+	got := dryRun(observe.Pending{"b": op("provision", "run step tune: it was never done"), "a": op("disks", "make ext4 on /dev/sdb"),
+		"c": {Problems: []agentapi.Problem{{What: "no disk fits", Why: "all are too small", Next: "Add one."}}}},
+		map[string]error{"d": &agentapi.Error{What: "the disks are refused", Why: "none fits", Next: "Add one."}}, []string{"node a: grow disk x"})
+	want := []diags.Problem{
+		{What: "An agent refuses this", Why: "node d: the disks are refused: none fits", Next: "Add one."},
+		{What: "An apply would not get through", Why: "node c: no disk fits: all are too small. Add one.", Next: "Mend this first. Nothing was changed."},
+		{What: "Machines will be changed", Why: "This apply does on the machines, in this order:\n  node a: grow disk x\n  node a: disks: make ext4 on /dev/sdb\n  node b: provision: run step tune: it was never done"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got := dryRun(observe.Pending{"a": {}}, nil, nil); got != nil {
+		t.Errorf("of nothing: %v", got)
+	}
+}
+
 // TestNewPlaceOfAnother: the id of a cluster that an interrupted apply left is taken
 // up again; one of another name is never.
 func TestNewPlaceOfAnother(t *testing.T) {
@@ -199,11 +231,14 @@ func TestNewPlaceOfAnother(t *testing.T) {
 	}{
 		"a free place": {place: &fakePlatform{}},
 		"its own":      {place: &fakePlatform{name: "orders", id: "an id", ok: true}, id: "an id"},
-		"another's":    {place: &fakePlatform{name: "carts", id: "an id", ok: true}, what: "The directory belongs to another cluster"},
+		"another's":    {place: &fakePlatform{name: "carts", id: "an id", ok: true}, what: "The place belongs to another cluster"},
 		"half gone":    {place: &fakePlatform{name: "orders", id: "an id"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			id, p := newID(t.Context(), tc.place, d)
+			id, adopted, p := newID(t.Context(), tc.place, d)
+			if adopted != (tc.id != "") {
+				t.Errorf("adopted: %t", adopted)
+			}
 			if p == nil {
 				p = &diags.Problem{}
 			}
@@ -214,5 +249,25 @@ func TestNewPlaceOfAnother(t *testing.T) {
 				t.Errorf("the id is %q", id)
 			}
 		})
+	}
+}
+
+// TestPlanOfTheHalfGone: a new cluster where another is being destroyed does not get its id.
+func TestPlanOfTheHalfGone(t *testing.T) {
+	d := threeNodes()
+	for name, tc := range map[string]struct {
+		place *fakePlatform
+		own   bool
+	}{
+		"its own":   {place: &fakePlatform{name: "orders", id: "an id", ok: true}, own: true},
+		"half gone": {place: &fakePlatform{name: "orders", id: "an id"}},
+		"free":      {place: &fakePlatform{}},
+	} {
+		if ds := preflight(t.Context(), tc.place, d, "/holdfast"); ds.HasError() {
+			t.Errorf("%s: %v", name, ds)
+		}
+		if id := tc.place.asked.ID; id == "" || (id == "an id") != tc.own {
+			t.Errorf("%s: it is asked for %q", name, id)
+		}
 	}
 }

@@ -5,6 +5,9 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -16,16 +19,18 @@ import (
 
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/diags"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/env"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
 )
 
 // How long an operation may take where timeouts says nothing.
 const (
-	createTimeout = 10 * time.Minute
-	updateTimeout = 30 * time.Minute
-	deleteTimeout = 10 * time.Minute
+	createTimeout    = 10 * time.Minute
+	createSSHTimeout = 30 * time.Minute // programs go over the network, steps install packages
+	updateTimeout    = 30 * time.Minute
+	deleteTimeout    = 10 * time.Minute
 	// lastLook is for observing how far an apply got after it failed or was
-	// interrupted.
-	lastLook = 15 * time.Second
+	// interrupted: on the connections that are there, at disks too.
+	lastLook = 40 * time.Second
 )
 
 // Resource is holdfast_cluster.
@@ -45,6 +50,7 @@ func New() resource.Resource { return &Resource{} }
 // Metadata implements resource.Resource.
 func (r *Resource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_cluster"
+	resp.ResourceBehavior.MutableIdentity = true // machines get other addresses
 }
 
 // Configure implements resource.ResourceWithConfigure.
@@ -60,13 +66,13 @@ func (r *Resource) Configure(_ context.Context, req resource.ConfigureRequest, r
 // IdentitySchema implements resource.ResourceWithIdentity.
 func (r *Resource) IdentitySchema(_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse) {
 	resp.IdentitySchema = identityschema.Schema{Attributes: map[string]identityschema.Attribute{
-		"location": identityschema.StringAttribute{RequiredForImport: true, Description: "Where the cluster is: local:DIRECTORY."},
+		"location": identityschema.StringAttribute{RequiredForImport: true, Description: "Where the cluster is: " + env.LocationForm + "."},
 	}}
 }
 
-func setIdentity(ctx context.Context, id *tfsdk.ResourceIdentity, directory string, ds *diag.Diagnostics) {
+func setIdentity(ctx context.Context, id *tfsdk.ResourceIdentity, l env.Location, ds *diag.Diagnostics) {
 	if id != nil {
-		ds.Append(id.SetAttribute(ctx, path.Root("location"), location(directory))...)
+		ds.Append(id.SetAttribute(ctx, path.Root("location"), l.String())...)
 	}
 }
 
@@ -78,7 +84,7 @@ func (r *Resource) ValidateConfig(ctx context.Context, req resource.ValidateConf
 		return
 	}
 	d := m.sketch(ctx)
-	for _, p := range contradictions(d) {
+	for _, p := range slices.Concat(contradictions(d), m.placeProblems(), m.provisionProblems(ctx)) {
 		resp.Diagnostics.Append(p.Diagnostic())
 	}
 	for _, p := range cautions(d) {
@@ -91,32 +97,48 @@ func (r *Resource) ValidateConfig(ctx context.Context, req resource.ValidateConf
 func (r *Resource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var m model
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
-	w := r.work(ctx, &m, &resp.Diagnostics)
+	w := r.work(ctx, &m, req.Config, &resp.Diagnostics)
 	if w == nil {
 		return
 	}
-	timeout, ds := m.Timeouts.Create(ctx, createTimeout)
+	fallback := createTimeout
+	if w.want.location.Remote() {
+		fallback = createSSHTimeout
+	}
+	timeout, ds := m.Timeouts.Create(ctx, fallback)
 	resp.Diagnostics.Append(ds...)
 	fail := func(p diags.Problem) { resp.Diagnostics.Append(p.Diagnostic()) }
 
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var p *diags.Problem
-	if w.id, p = newID(limited, w.platform, w.want); p != nil {
+	if w.id, w.adopted, p = newID(limited, w.platform, w.want); p != nil {
 		fail(*p)
 		return
 	}
-	if err := w.platform.Preflight(limited, w.want.platform(w.id, w.binary)); err != nil {
+	if w.adopted {
+		refused, err := unlike(limited, w.platform, w.want, w.id)
+		if err != nil {
+			refused = append(refused, diags.FromError("The cluster cannot be made here", err, "Nothing was changed."))
+		}
+		for _, p := range refused {
+			fail(p)
+		}
+		if len(refused) > 0 {
+			return
+		}
+	}
+	if err := w.platform.Preflight(limited, w.want.platform(w.id, w.binary, nil)); err != nil {
 		fail(diags.FromError("The cluster cannot be made here", err, "Nothing was changed."))
 		return
 	}
 
 	// From here on something may exist that only the state remembers.
-	m.ID = types.StringValue(w.id)
+	m.ID, m.Location = types.StringValue(w.id), types.StringValue(w.want.location.String())
 	resp.Diagnostics.Append(view{effective: map[string]effectiveNode{}, ready: []string{}}.set(ctx, &m)...)
 	m.Endpoints = types.MapValueMust(types.StringType, nil)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
-	setIdentity(ctx, resp.Identity, w.want.directory, &resp.Diagnostics)
+	setIdentity(ctx, resp.Identity, w.want.location, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -124,6 +146,11 @@ func (r *Resource) Create(ctx context.Context, req resource.CreateRequest, resp 
 	err := w.converge(limited)
 	after, cancelAfter := context.WithTimeout(context.WithoutCancel(ctx), lastLook)
 	defer cancelAfter()
+	if _, unlike := errors.AsType[notTheSame](err); unlike {
+		resp.State.RemoveResource(ctx) // with it in the state, the next apply would make the cluster what this one asks for
+		fail(diags.FromError("The cluster cannot be made here", err, ""))
+		return
+	}
 	if err != nil {
 		if _, _, durable, aerr := w.platform.Adopt(after); aerr == nil && !durable {
 			resp.State.RemoveResource(ctx)
@@ -139,9 +166,10 @@ func (r *Resource) Create(ctx context.Context, req resource.CreateRequest, resp 
 		resp.Diagnostics.Append(p.Warning())
 	}
 	resp.Diagnostics.Append(v.set(ctx, &m)...)
-	if err == nil { // what the plan did not leave open is the plan's
-		m.Settings = plannedSettings(ctx, req.Plan, &resp.Diagnostics)
-	}
+	// What the plan did not leave open is the plan's, also where the apply did not get there:
+	// Terraform takes another value for a bug and would destroy the cluster. The next refresh
+	// tells what is.
+	m.Settings = plannedSettings(ctx, req.Plan, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 }
 
@@ -153,8 +181,8 @@ func (r *Resource) Read(ctx context.Context, req resource.ReadRequest, resp *res
 	if !ok || resp.Diagnostics.HasError() {
 		return
 	}
-	setIdentity(ctx, resp.Identity, d.directory, &resp.Diagnostics) // whatever is found: Terraform takes a read without it for a bug
-	p, err := r.env.Local(d.directory)
+	setIdentity(ctx, resp.Identity, d.location, &resp.Diagnostics) // whatever is found: Terraform takes a read without it for a bug
+	p, err := r.open(d)
 	var name, id string
 	if err == nil {
 		name, id, ok, err = p.Adopt(ctx)
@@ -167,33 +195,37 @@ func (r *Resource) Read(ctx context.Context, req resource.ReadRequest, resp *res
 		resp.Diagnostics.Append(diags.Problem{What: "The cluster is half destroyed", Why: "its destruction was interrupted", Next: "Destroy it again: that ends it."}.Warning())
 		return
 	case !ok:
-		resp.Diagnostics.Append(diags.Problem{What: "The cluster is gone", Why: d.directory + " holds no cluster any more", Next: "It is taken out of the state; an apply makes a new, empty one."}.Warning())
+		resp.Diagnostics.Append(diags.Problem{What: "The cluster is gone", Why: d.location.String() + " holds no cluster any more", Next: "It is taken out of the state; an apply makes a new, empty one."}.Warning())
 		resp.State.RemoveResource(ctx)
 		return
 	case id != m.ID.ValueString():
-		resp.Diagnostics.Append(diags.Problem{At: "local.directory", What: "Another cluster is in its place",
-			Why:  d.directory + " holds the cluster " + name + " with the id " + id + ", not " + m.ID.ValueString(),
-			Next: "Name the right directory, or take this one over: terraform state rm, then terraform import with local:" + d.directory + "."}.Diagnostic())
+		resp.Diagnostics.Append(diags.Problem{What: "Another cluster is in its place",
+			Why:  d.location.String() + " holds the cluster " + name + " with the id " + id + ", not " + m.ID.ValueString(),
+			Next: "Name the right place, or take this one over: terraform state rm, then terraform import with '" + d.location.String() + "'."}.Diagnostic())
 		return
 	}
 	v := look(ctx, p, id, d, m.effectiveOf(ctx, &resp.Diagnostics))
 	for _, s := range v.silent {
 		resp.Diagnostics.Append(s.Warning())
 	}
+	m.Location = types.StringValue(d.location.String())
 	resp.Diagnostics.Append(v.set(ctx, &m)...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 }
 
 // Update implements resource.Resource. Where it fails, the state says how far it got.
 func (r *Resource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	var m model
+	var m, was model
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
-	w := r.work(ctx, &m, &resp.Diagnostics)
+	resp.Diagnostics.Append(req.State.Get(ctx, &was)...)
+	w := r.work(ctx, &m, req.Config, &resp.Diagnostics)
 	if w == nil {
 		return
 	}
+	m.Location = types.StringValue(w.want.location.String())
 	w.id = m.ID.ValueString()
 	planned := m.effectiveOf(ctx, &resp.Diagnostics)
+	w.effective = was.effectiveOf(ctx, &resp.Diagnostics)
 	timeout, ds := m.Timeouts.Update(ctx, updateTimeout)
 	resp.Diagnostics.Append(ds...)
 	if resp.Diagnostics.HasError() {
@@ -205,17 +237,31 @@ func (r *Resource) Update(ctx context.Context, req resource.UpdateRequest, resp 
 
 	after, cancelAfter := context.WithTimeout(context.WithoutCancel(ctx), lastLook)
 	defer cancelAfter()
-	v := look(after, w.platform, w.id, w.want, planned)
-	if left := short(w.want, v.effective, v.specs); err == nil && len(left) > 0 {
+	last := maps.Clone(w.effective)
+	for name, n := range last {
+		if err == nil { // what was pending is done, unless an agent says otherwise
+			n.Pending = nil
+			last[name] = n
+		}
+	}
+	v := look(after, w.platform, w.id, w.want, last)
+	if left := v.short(w.want); err == nil && len(left) > 0 {
 		err = diags.Problem{What: "The cluster is not what was planned", Why: lines(left), Next: "Plan and apply again. If it stays so, the agents' logs say more."}
 	}
 	if err != nil {
 		p := diags.FromError("The cluster could not be made what was planned", err, "")
 		p.Next = join(p.Next, "What was done is kept, and the next apply goes on from here.")
 		resp.Diagnostics.Append(p.Diagnostic())
+		// Nothing that is observed says how far these got; and an address that led nowhere
+		// must not be where the next plan looks for the cluster. What cannot be observed at all
+		// is as it was: a plan's values are promises, and some of them open.
+		m.TLS, m.SecretsVersion, m.SSH, m.Nodes, m.Location = was.TLS, was.SecretsVersion, was.SSH, was.Nodes, was.Location
+		m.Stores, m.SideDisk, m.Binary, m.Settings, m.Endpoints = was.Stores, was.SideDisk, was.Binary, was.Settings, was.Endpoints
 		resp.Diagnostics.Append(v.set(ctx, &m)...)
 		resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
-		setIdentity(ctx, resp.Identity, w.want.directory, &resp.Diagnostics)
+		if where, ok := was.place(ctx, &resp.Diagnostics); ok {
+			setIdentity(ctx, resp.Identity, where, &resp.Diagnostics)
+		}
 		return
 	}
 	for name, p := range planned {
@@ -224,14 +270,14 @@ func (r *Resource) Update(ctx context.Context, req resource.UpdateRequest, resp 
 	v.settings = nil // they were set as planned
 	resp.Diagnostics.Append(v.set(ctx, &m)...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
-	setIdentity(ctx, resp.Identity, w.want.directory, &resp.Diagnostics)
+	setIdentity(ctx, resp.Identity, w.want.location, &resp.Diagnostics)
 }
 
 // Delete implements resource.Resource.
 func (r *Resource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	var m model
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
-	local, ok := decode[localObject](ctx, m.Local, &resp.Diagnostics)
+	where, ok := m.place(ctx, &resp.Diagnostics)
 	if !ok || resp.Diagnostics.HasError() {
 		return
 	}
@@ -244,7 +290,7 @@ func (r *Resource) Delete(ctx context.Context, req resource.DeleteRequest, resp 
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	step := func(line string) { r.env.Progress.Step(ctx, m.Name.ValueString(), "%s", line) }
-	p, err := r.env.Local(local.Directory)
+	p, err := r.env.Open(where)
 	if err == nil {
 		err = p.Destroy(ctx, m.ID.ValueString(), step)
 	}
@@ -253,8 +299,9 @@ func (r *Resource) Delete(ctx context.Context, req resource.DeleteRequest, resp 
 	}
 }
 
-// work prepares an apply; nil where that is an error.
-func (r *Resource) work(ctx context.Context, m *model, ds *diag.Diagnostics) *work {
+// work prepares an apply; nil where that is an error. config is the configuration, which
+// alone has the secrets.
+func (r *Resource) work(ctx context.Context, m *model, config tfsdk.Config, ds *diag.Diagnostics) *work {
 	if ds.HasError() {
 		return nil
 	}
@@ -270,13 +317,29 @@ func (r *Resource) work(ctx context.Context, m *model, ds *diag.Diagnostics) *wo
 		ds.Append(diags.FromError("The holdfast binary is missing", err, "").Diagnostic())
 		return nil
 	}
-	p, err := r.env.Local(d.directory)
-	if err != nil {
-		ds.Append(diags.FromError("The cluster's directory cannot be used", err, "").Diagnostic())
+	w := &work{binary: binary, want: d}
+	if d.cloud != nil {
+		d.cloud.Disrupt = w.spare
+	}
+	if w.platform, err = r.open(d); err != nil {
+		ds.Append(diags.FromError("The cluster's place cannot be used", err, "").Diagnostic())
 		return nil
 	}
-	return &work{
-		platform: p, binary: binary, want: d,
-		step: func(format string, args ...any) { r.env.Progress.Step(ctx, d.name, format, args...) },
+	var given types.Map
+	ds.Append(config.GetAttribute(ctx, path.Root("provision_secrets"), &given)...)
+	secrets := secretsOf(ctx, given, ds)
+	if ds.HasError() {
+		return nil
 	}
+	w.secrets = secrets
+	w.step = func(format string, args ...any) { r.env.Progress.Step(ctx, d.name, format, args...) }
+	return w
+}
+
+// open is the platform that makes what a configuration means.
+func (r *Resource) open(d desired) (platform.Platform, error) {
+	if d.cloud != nil {
+		return r.env.OpenFor(d.location, *d.cloud)
+	}
+	return r.env.Open(d.location)
 }

@@ -5,6 +5,7 @@ package cluster
 
 import (
 	"context"
+	"maps"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
@@ -13,7 +14,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/listdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
@@ -47,9 +47,9 @@ func clusterSchema(ctx context.Context) schema.Schema {
 				Validators: []validator.String{clusterName()},
 			},
 			"local": schema.SingleNestedAttribute{
-				Required: true,
+				Optional: true,
 				MarkdownDescription: "The cluster runs on this machine: each node has an address of its own in 127.0.0.0/8 and is a pair of processes, agent and engine. " +
-					"As root each node's disks are loop devices over sparse files; otherwise they are directories.",
+					"As root each node's disks are loop devices over sparse files; otherwise they are directories. Exactly one of `local`, `ssh` and `gce`.",
 				Attributes: map[string]schema.Attribute{
 					"directory": schema.StringAttribute{
 						Required: true,
@@ -59,22 +59,19 @@ func clusterSchema(ctx context.Context) schema.Schema {
 					},
 				},
 			},
+			"ssh": sshAttribute(),
+			"gce": gceAttribute(),
 			"nodes": schema.MapNestedAttribute{
 				Required: true,
 				MarkdownDescription: "The nodes, keyed by name (a DNS label in lower case). " +
 					"An odd number of voters is best: an even one survives no more failures than one fewer. Adding and removing nodes of an existing cluster is not built yet.",
-				Validators: []validator.Map{mapvalidator.KeysAre(nodeName())},
-				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
-					"voter": schema.BoolAttribute{
-						Optional: true, Computed: true, Default: booldefault.StaticBool(true),
-						MarkdownDescription: "Whether the server votes. One that does not only follows and counts for no majority. Default `true`. It cannot be changed yet.",
-					},
-					"raft_logstore": logStoreOverride(),
-				}},
+				Validators:   []validator.Map{mapvalidator.KeysAre(nodeName())},
+				NestedObject: schema.NestedAttributeObject{Attributes: nodeAttributes()},
 			},
 			"ports": object("Ports of every node, Consul's by default. They cannot be changed while the cluster exists.", map[string]schema.Attribute{
 				"server": portAttribute(8300, "Port of the server RPC: raft and forwarding between nodes."),
-				"http":   portAttribute(8500, "Port of the HTTP API."),
+				"http":   portAttribute(8500, "Port of the HTTP API. Where there are certificates it is on each node's loopback alone."),
+				"https":  portAttribute(8501, "Port of the HTTP API over TLS, where there are certificates."),
 			}),
 			"stores": schema.ListNestedAttribute{
 				Optional: true, Computed: true,
@@ -83,13 +80,7 @@ func clusterSchema(ctx context.Context) schema.Schema {
 				NestedObject:        schema.NestedAttributeObject{Attributes: storeAttributes()},
 				Default:             listdefault.StaticValue(oneStore()),
 			},
-			"side_disk": object("The small disk beside the data disk that the log fails over to with `wal_failover.mode = \"side-disk\"`. It is made, mounted and shown in any mode.", map[string]schema.Attribute{
-				"size_gb": schema.Int64Attribute{
-					Optional: true, Computed: true, Default: int64default.StaticInt64(minSideGB),
-					MarkdownDescription: "Size in GiB, 25 at least. On this machine the file is sparse and takes only what is written. It cannot be changed while the cluster exists. Default `25`.",
-					Validators:          []validator.Int64{sideDiskSize{}},
-				},
-			}),
+			"side_disk":     object("The small disk beside the data disk that the log fails over to with `wal_failover.mode = \"side-disk\"`. It is made, mounted and shown in any mode.", sideAttributes()),
 			"raft_logstore": logStoreAttribute(),
 			"wal_failover": object("What a log does while its disk hangs: it writes elsewhere, and goes back when the disk is well again.", map[string]schema.Attribute{
 				"mode": schema.StringAttribute{
@@ -119,6 +110,8 @@ func clusterSchema(ctx context.Context) schema.Schema {
 				"skip_leave_on_interrupt": boolAttribute(true, "Do not leave the cluster on SIGINT."),
 				"rejoin_after_leave":      boolAttribute(true, "Join again at the start after a leave."),
 			}),
+			"tls":       tlsAttribute(),
+			"provision": provisionAttribute(),
 			"deletion_protection": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(true),
 				MarkdownDescription: "While `true`, the default, a plan or apply that would destroy the cluster is an error. To destroy it, set `false`, apply, then destroy: all its data goes with it.",
@@ -126,30 +119,45 @@ func clusterSchema(ctx context.Context) schema.Schema {
 			"binary": schema.StringAttribute{
 				Optional: true,
 				MarkdownDescription: "Path of the `holdfast` binary for agents and engines. Default: the provider's `binary`, `HOLDFAST_BINARY`, one beside the provider, one on `PATH`. " +
-					"Agents and engines that run keep the one they were started with.",
+					"With `local`, agents and engines that run keep the one they were started with. Otherwise, every apply that changes anything puts it on the machines: " +
+					"where it is another one, their agents are restarted with it, and engines that run keep theirs until they restart.",
 			},
 			"timeouts": timeouts.Attributes(ctx, timeouts.Opts{
-				Create: true, CreateDescription: "How long making the cluster may take, up to a ready leader. Default `10m`.",
+				Create: true, CreateDescription: "How long making the cluster may take, up to a ready leader. Default `10m`, with `ssh` and `gce` `30m`.",
 				Update: true, UpdateDescription: "How long an apply to the existing cluster may take, restarts included. Default `30m`.",
 				Delete: true, DeleteDescription: "How long destroying may take. Default `10m`.",
 			}),
 		},
 	}
-	for name, a := range computedAttributes() {
-		s.Attributes[name] = a
-	}
+	maps.Copy(s.Attributes, secretsAttributes())
+	maps.Copy(s.Attributes, computedAttributes())
 	return s
+}
+
+func nodeAttributes() map[string]schema.Attribute {
+	all := map[string]schema.Attribute{
+		"voter": schema.BoolAttribute{
+			Optional: true, Computed: true, Default: booldefault.StaticBool(true),
+			MarkdownDescription: "Whether the server votes. One that does not only follows and counts for no majority. Default `true`. It cannot be changed yet.",
+		},
+		"raft_logstore": logStoreOverride(),
+	}
+	maps.Copy(all, machineAttributes())
+	maps.Copy(all, cloudNodeAttributes())
+	return all
+}
+
+func sideAttributes() map[string]schema.Attribute {
+	all := deviceAttributes()
+	maps.Copy(all, cloudDiskAttributes())
+	all["size_gb"] = sizeOf(minSideGB, "Size in GiB, 25 at least. On this machine the file is sparse and takes only what is written, and it cannot be changed while the cluster exists. "+
+		"Over SSH it is the least size that the disk has to have. On Compute Engine the disk is made as large and may be made larger. Its IOPS and throughput have to be a tenth of the data disk's at least. Default `25`.", sideDiskSize{})
+	return all
 }
 
 func storeAttributes() map[string]schema.Attribute {
 	return map[string]schema.Attribute{
-		"disk": object("The data disk below the store.", map[string]schema.Attribute{
-			"size_gb": schema.Int64Attribute{
-				Optional: true, Computed: true, Default: int64default.StaticInt64(10),
-				MarkdownDescription: "Size in GiB. On this machine the file is sparse and takes only what is written. It cannot be changed while the cluster exists. Default `10`.",
-				Validators:          []validator.Int64{int64validator.Between(1, 64<<10)},
-			},
-		}),
+		"disk": object("The data disk below the store.", dataDiskAttributes()),
 		"filesystem": schema.StringAttribute{
 			Optional: true, Computed: true, Default: stringdefault.StaticString(filesystemExt4),
 			MarkdownDescription: "`ext4` (the default) or `xfs`. It cannot be changed while the cluster exists.",
@@ -161,4 +169,12 @@ func storeAttributes() map[string]schema.Attribute {
 			Validators:          []validator.List{listvalidator.ValueStringsAre(word())},
 		},
 	}
+}
+
+func dataDiskAttributes() map[string]schema.Attribute {
+	all := deviceAttributes()
+	maps.Copy(all, cloudDiskAttributes())
+	all["size_gb"] = sizeOf(10, "Size in GiB. On this machine the file is sparse and takes only what is written, and it cannot be changed while the cluster exists. "+
+		"Over SSH it is the least size that the disk has to have; a disk that was made larger is used to its end. On Compute Engine the disk is made as large, and grows while it is in use. Default `10`.", int64validator.Between(1, 64<<10))
+	return all
 }

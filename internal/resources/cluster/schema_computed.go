@@ -14,13 +14,21 @@ func computedAttributes() map[string]schema.Attribute {
 			Computed:            true,
 			MarkdownDescription: "UUID of the cluster, made once. No store of another cluster is ever opened.",
 		},
+		"location": schema.StringAttribute{
+			Computed:            true,
+			MarkdownDescription: "Where the cluster is, in one text: `local:/srv/orders`, `gce:acme-prod/orders`, `ssh:a=ops@10.0.0.1,b=ops@10.0.0.2`. Data sources and keys take it as their `location`, and `terraform import` as the id.",
+		},
 		"endpoints": schema.MapAttribute{
 			ElementType: types.StringType, Computed: true,
-			MarkdownDescription: "HTTP API of each node by its name, `http://127.0.x.y:8500`. Any node serves any request. An election changes nothing here.",
+			MarkdownDescription: "HTTP API of each node by its name: `http://127.0.x.y:8500`, or `https://10.0.0.1:8501` where there are certificates; it asks clients for one of the cluster's. Any node serves any request. An election changes nothing here.",
 		},
 		"ready_nodes": schema.ListAttribute{
 			ElementType: types.StringType, Computed: true,
 			MarkdownDescription: "Names, in order, of the nodes whose agent answers and whose engine runs. A plan in which it is short shows what is missing; an apply mends it.",
+		},
+		"pending": schema.ListAttribute{
+			ElementType: types.StringType, Computed: true,
+			MarkdownDescription: "What an apply would do for no certain node although nothing was configured anew: `create firewall rule holdfast-orders-nodes`. Empty where all is as it should be.",
 		},
 		"effective": schema.MapNestedAttribute{
 			Computed: true,
@@ -51,6 +59,8 @@ func effectiveAttributes() map[string]schema.Attribute {
 			Attributes: directoryAttributes("the side")},
 		"spec_differences": schema.ListAttribute{ElementType: types.StringType, Computed: true,
 			MarkdownDescription: "Every other attribute of the node's spec that differs from the configuration: `log.level: debug → info`. Empty on a node that nobody changed."},
+		"pending": schema.ListAttribute{ElementType: types.StringType, Computed: true,
+			MarkdownDescription: "What an apply would do on the machine although nothing was configured anew: `disks: grow the ext4 of /dev/sdb from 10G to 12G`, `gce: start machine orders-b`, or a unit, a file, a mount that somebody changed. Empty on a machine that is as it should be."},
 		"restart_required": schema.ListAttribute{ElementType: types.StringType, Computed: true,
 			MarkdownDescription: "What the node's running engine has not taken over from its configuration and only takes over at a restart."},
 	}

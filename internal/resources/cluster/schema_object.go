@@ -37,6 +37,10 @@ func objectOfDefaults(attributes map[string]schema.Attribute) types.Object {
 		kinds[name] = a.GetType()
 		switch a := a.(type) {
 		case schema.StringAttribute:
+			if a.Default == nil {
+				values[name] = types.StringNull()
+				continue
+			}
 			var resp defaults.StringResponse
 			a.Default.DefaultString(ctx, defaults.StringRequest{}, &resp)
 			values[name] = resp.PlanValue
@@ -45,6 +49,10 @@ func objectOfDefaults(attributes map[string]schema.Attribute) types.Object {
 			a.Default.DefaultBool(ctx, defaults.BoolRequest{}, &resp)
 			values[name] = resp.PlanValue
 		case schema.Int64Attribute:
+			if a.Default == nil {
+				values[name] = types.Int64Null()
+				continue
+			}
 			var resp defaults.Int64Response
 			a.Default.DefaultInt64(ctx, defaults.Int64Request{}, &resp)
 			values[name] = resp.PlanValue

@@ -47,6 +47,12 @@ func (m *model) sketch(ctx context.Context) desired {
 	if p, ok := attribute[types.Int64](m.Ports, "http"); ok {
 		d.ports.HTTP = int(p.ValueInt64())
 	}
+	if !m.SSH.IsNull() || !m.GCE.IsNull() {
+		d.ports.HTTPS = 8501
+		if p, ok := attribute[types.Int64](m.Ports, "https"); ok {
+			d.ports.HTTPS = int(p.ValueInt64())
+		}
+	}
 	if b, ok := attribute[types.Bool](m.Server, "leave_on_terminate"); ok {
 		d.rules.LeaveOnTerminate = b.ValueBool()
 	}

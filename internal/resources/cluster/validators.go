@@ -5,16 +5,20 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/diags"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/env"
 )
 
 // text is a validator of strings over a pure check. Unknown and null pass.
@@ -95,6 +99,58 @@ func duration() text {
 		}
 		return nil
 	}}
+}
+
+// valid is a validator over a check that says what a value is instead.
+func valid(what, rule string, check func(string) error) text {
+	return text{rule, func(value string) *diags.Problem {
+		if err := check(value); err != nil {
+			return &diags.Problem{What: "Invalid " + what, Why: "this is " + err.Error(), Next: rule}
+		}
+		return nil
+	}}
+}
+
+func sshUser() text {
+	return valid("user", "Write the name of a user of the machine: ops.", env.CheckUser)
+}
+
+func address() text {
+	return valid("address", "Write a name or an IP address, without a port: 10.0.0.1.", env.CheckAddress)
+}
+
+func tlsHost() text {
+	return valid("host", "Write what clients call the node: db1.example.com, 10.0.0.1.", agentapi.CheckHost)
+}
+
+func clusterAddress() text {
+	return valid("address", "Write the IP address that the other machines reach it by: 10.0.0.1.", env.CheckClusterAddress)
+}
+
+func hostKey() text {
+	return valid("host key", "ssh-keyscan -t ed25519 ADDRESS prints a line of known_hosts; compare it with what the machine's console says.", func(line string) error {
+		_, err := env.HostKey(line)
+		return err
+	})
+}
+
+func fileMode() text {
+	const rule = "Write an octal number from 0001 to 0777."
+	return valid("mode", rule, func(value string) error {
+		if n, err := strconv.ParseUint(value, 8, 32); err != nil || n == 0 || n > 0o777 {
+			return errors.New("not a set of permissions")
+		}
+		return nil
+	})
+}
+
+func notEmpty() text {
+	return valid("value", "Write what it is, or leave the attribute out.", func(value string) error {
+		if strings.TrimSpace(value) == "" {
+			return errors.New("empty")
+		}
+		return nil
+	})
 }
 
 func word() text {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
@@ -32,6 +33,7 @@ func New() datasource.DataSource { return &DataSource{} }
 
 type model struct {
 	Local     *env.LocalObject `tfsdk:"local"`
+	Location  types.String     `tfsdk:"location"`
 	ClusterID types.String     `tfsdk:"cluster_id"`
 	Name      types.String     `tfsdk:"name"`
 	ID        types.String     `tfsdk:"id"`
@@ -42,22 +44,24 @@ type model struct {
 }
 
 type node struct {
-	Agent         string   `tfsdk:"agent"`
-	AgentVersion  string   `tfsdk:"agent_version"`
-	Engine        string   `tfsdk:"engine"`
-	EngineVersion string   `tfsdk:"engine_version"`
-	Restarts      int64    `tfsdk:"engine_restarts"`
-	LastExit      string   `tfsdk:"last_exit"`
-	State         string   `tfsdk:"state"`
-	Voter         bool     `tfsdk:"voter"`
-	Address       string   `tfsdk:"address"`
-	HTTPAddress   string   `tfsdk:"http_address"`
-	Term          int64    `tfsdk:"term"`
-	CommitIndex   int64    `tfsdk:"commit_index"`
-	AppliedIndex  int64    `tfsdk:"applied_index"`
-	Keys          int64    `tfsdk:"keys"`
-	OnSecondary   []string `tfsdk:"on_secondary"`
-	Problems      []string `tfsdk:"problems"`
+	Agent              string   `tfsdk:"agent"`
+	AgentVersion       string   `tfsdk:"agent_version"`
+	Engine             string   `tfsdk:"engine"`
+	EngineVersion      string   `tfsdk:"engine_version"`
+	Restarts           int64    `tfsdk:"engine_restarts"`
+	LastExit           string   `tfsdk:"last_exit"`
+	State              string   `tfsdk:"state"`
+	Voter              bool     `tfsdk:"voter"`
+	Address            string   `tfsdk:"address"`
+	HTTPAddress        string   `tfsdk:"http_address"`
+	Term               int64    `tfsdk:"term"`
+	CommitIndex        int64    `tfsdk:"commit_index"`
+	AppliedIndex       int64    `tfsdk:"applied_index"`
+	Keys               int64    `tfsdk:"keys"`
+	OnSecondary        []string `tfsdk:"on_secondary"`
+	CertificateExpires string   `tfsdk:"certificate_expires"`
+	CAExpires          string   `tfsdk:"ca_expires"`
+	Problems           []string `tfsdk:"problems"`
 }
 
 // Metadata implements datasource.DataSource.
@@ -78,6 +82,7 @@ func (d *DataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 			"All of it changes by itself; an output of it makes `terraform plan` report a change after an election.",
 		Attributes: map[string]schema.Attribute{
 			"local":      env.LocalAttribute(),
+			"location":   env.LocationAttribute(),
 			"cluster_id": env.ClusterIDAttribute(),
 			"name":       text("Name of the cluster."),
 			"id":         text("UUID of the cluster."),
@@ -87,22 +92,24 @@ func (d *DataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 			"nodes": schema.MapNestedAttribute{
 				Computed: true, MarkdownDescription: "The nodes by name.",
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
-					"agent":           text("`running` or `unreachable`."),
-					"agent_version":   text("Version of the host agent."),
-					"engine":          text("`running`, `starting`, `stopped`, `failed`, `held`, `none`; `unknown` where the agent does not answer."),
-					"engine_version":  text("Version of the engine."),
-					"engine_restarts": number("Starts of the engine that nobody asked for, since the agent started."),
-					"last_exit":       text("How the engine's previous process ended, with the end of its log; empty where there was none."),
-					"state":           text("Role in the partition `default`: `Leader`, `Follower`, `Candidate` or `Shutdown`; empty where the engine does not answer."),
-					"voter":           schema.BoolAttribute{Computed: true, MarkdownDescription: "Whether the server votes, as its spec says."},
-					"address":         text("Address of the server RPC, host:port."),
-					"http_address":    text("Address of the HTTP API, host:port."),
-					"term":            number("Raft's term as the node knows it."),
-					"commit_index":    number("Last raft entry that the node knows to be committed."),
-					"applied_index":   number("Last raft entry that the node has applied."),
-					"keys":            number("Keys in the partition `default` as the node has them."),
-					"on_secondary":    schema.ListAttribute{ElementType: types.StringType, Computed: true, MarkdownDescription: "Directories of the stores whose log writes to its side because the store's disk hangs. `holdfast_stores` says more."},
-					"problems":        schema.ListAttribute{ElementType: types.StringType, Computed: true, MarkdownDescription: "What fails on the node, newest last. Empty on a healthy one."},
+					"agent":               text("`running` or `unreachable`."),
+					"agent_version":       text("Version of the host agent."),
+					"engine":              text("`running`, `starting`, `stopped`, `failed`, `held`, `none`; `unknown` where the agent does not answer."),
+					"engine_version":      text("Version of the engine."),
+					"engine_restarts":     number("Starts of the engine that nobody asked for, since the agent started."),
+					"last_exit":           text("How the engine's previous process ended, with the end of its log; empty where there was none."),
+					"state":               text("Role in the partition `default`: `Leader`, `Follower`, `Candidate` or `Shutdown`; empty where the engine does not answer."),
+					"voter":               schema.BoolAttribute{Computed: true, MarkdownDescription: "Whether the server votes, as its spec says."},
+					"address":             text("Address of the server RPC, host:port."),
+					"http_address":        text("Address of the HTTP API, host:port."),
+					"term":                number("Raft's term as the node knows it."),
+					"commit_index":        number("Last raft entry that the node knows to be committed."),
+					"applied_index":       number("Last raft entry that the node has applied."),
+					"keys":                number("Keys in the partition `default` as the node has them."),
+					"on_secondary":        schema.ListAttribute{ElementType: types.StringType, Computed: true, MarkdownDescription: "Directories of the stores whose log writes to its side because the store's disk hangs. `holdfast_stores` says more."},
+					"certificate_expires": text("When the node's certificate ends, in RFC 3339; empty where it has none. The agent makes the next one before."),
+					"ca_expires":          text("When the newest CA that the node trusts ends, in RFC 3339; empty where it has none. Another word in the cluster's `tls.ca_rotation` replaces it."),
+					"problems":            schema.ListAttribute{ElementType: types.StringType, Computed: true, MarkdownDescription: "What fails on the node, newest last. Empty on a healthy one."},
 				}},
 			},
 		},
@@ -126,7 +133,7 @@ func (d *DataSource) Read(ctx context.Context, req datasource.ReadRequest, resp 
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	c, err := d.env.Reach(ctx, m.Local.Directory, m.ClusterID.ValueString())
+	c, err := d.env.ReachWhere(ctx, m.Local, m.Location, m.ClusterID.ValueString())
 	if err != nil {
 		resp.Diagnostics.Append(diags.FromError("The cluster's status could not be read", err, "").Diagnostic())
 		return
@@ -152,6 +159,14 @@ func describe(n observe.Node, machine platform.Machine) node {
 		Agent: "running", AgentVersion: st.Agent.Version,
 		Engine: st.Engine.State, EngineVersion: st.Engine.Version, Restarts: int64(st.Engine.Restarts), LastExit: st.Engine.LastExit,
 		Address: machine.Address, HTTPAddress: st.Engine.HTTPAddress, OnSecondary: n.OnSecondary(), Problems: []string{},
+	}
+	if pki := st.PKI; pki != nil {
+		if pki.Certificate != nil {
+			d.CertificateExpires = pki.Certificate.NotAfter.Format(time.RFC3339)
+		}
+		if len(pki.CAs) > 0 {
+			d.CAExpires = pki.CAs[0].NotAfter.Format(time.RFC3339)
+		}
 	}
 	if st.Spec != nil {
 		d.Address = net.JoinHostPort(st.Spec.BindAddress, strconv.Itoa(st.Spec.Ports.Server))

@@ -9,13 +9,13 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/env"
 )
 
 // errTaken: the key's version is not the one that the write was to replace.
@@ -112,30 +112,24 @@ func (r *Resource) remove(ctx context.Context, m *model) error {
 	return errTaken
 }
 
-// place is where an imported key is.
+// place is where an imported key is: in the cluster of a place, or of endpoints.
 type place struct {
-	directory string
+	env.Location
 	endpoints map[string]string
 	key       string
 }
 
-// parseID reads "local:DIRECTORY#KEY" and "http://HOST:PORT[,…]#KEY".
+// parseID reads LOCATION#KEY and "http://HOST:PORT[,…]#KEY".
 func parseID(id string) (place, error) {
-	where, key, ok := strings.Cut(id, "#")
-	if !ok || key == "" || where == "" {
-		return place{}, fmt.Errorf("%q does not name a key: write local:DIRECTORY#KEY, or http://HOST:PORT#KEY", id)
-	}
-	if directory, ok := strings.CutPrefix(where, "local:"); ok {
-		if directory == "" {
-			return place{}, fmt.Errorf("%q has no directory: write local:DIRECTORY#KEY", id)
-		}
-		abs, err := filepath.Abs(directory)
-		return place{directory: abs, key: key}, err
+	where, key, ok := env.CutLocation(id)
+	if !ok || where == "" {
+		return place{}, fmt.Errorf("%q does not name a key: write LOCATION#KEY, local:DIRECTORY#KEY for example, or http://HOST:PORT#KEY", id)
 	}
 	p := place{endpoints: map[string]string{}, key: key}
 	for i, a := range strings.Split(where, ",") {
 		if !strings.HasPrefix(a, "http://") && !strings.HasPrefix(a, "https://") {
-			return place{}, fmt.Errorf("%q is neither local:DIRECTORY nor an address: write http://HOST:PORT", a)
+			l, err := env.ParseLocation(where)
+			return place{Location: l, key: key}, err
 		}
 		p.endpoints[fmt.Sprintf("n%d", i+1)] = a
 	}

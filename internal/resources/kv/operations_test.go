@@ -21,6 +21,7 @@ import (
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
 	enginekv "github.com/holdfastdb/terraform-provider-holdfast/engine/kv"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/env"
 )
 
 // TestLimitsAreTheEngines compares the provider's limits with the engine's own.
@@ -223,17 +224,22 @@ func TestShow(t *testing.T) {
 
 func TestParseID(t *testing.T) {
 	for id, want := range map[string]place{
-		"local:/srv/orders#app/name":                             {directory: "/srv/orders", key: "app/name"},
-		"local:/srv/orders#a#b":                                  {directory: "/srv/orders", key: "a#b"},
+		"local:/srv/orders#app/name":                             {Location: env.Location{Directory: "/srv/orders"}, key: "app/name"},
+		"local:/srv/orders#a#b":                                  {Location: env.Location{Directory: "/srv/orders"}, key: "a#b"},
 		"http://127.0.0.1:8500#k":                                {endpoints: map[string]string{"n1": "http://127.0.0.1:8500"}, key: "k"},
 		"http://127.0.0.1:8500,https://node.example.com:8501#k/": {endpoints: map[string]string{"n1": "http://127.0.0.1:8500", "n2": "https://node.example.com:8501"}, key: "k/"},
+		"ssh:a=ops@10.0.0.1,b=ops@10.0.0.2#SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU#a#b": {key: "a#b", Location: env.Location{Machines: map[string]env.Machine{
+			"a": {User: "ops", Address: "10.0.0.1", Port: 22},
+			"b": {User: "ops", Address: "10.0.0.2", Port: 22, HostKeys: []string{"SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"}},
+		}}},
 	} {
 		got, err := parseID(id)
 		if diff := gocmp.Diff(want, got, gocmp.AllowUnexported(place{})); diff != "" || err != nil {
 			t.Errorf("%s: %v\n%s", id, err, diff)
 		}
 	}
-	for _, id := range []string{"", "k", "#k", "local:#k", "local:/srv/orders", "local:/srv/orders#", "127.0.0.1:8500#k", "http://127.0.0.1:8500,#k"} {
+	for _, id := range []string{"", "k", "#k", "local:#k", "local:/srv/orders", "local:/srv/orders#", "127.0.0.1:8500#k", "http://127.0.0.1:8500,#k",
+		"ssh:a=ops@10.0.0.1#SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"} {
 		if p, err := parseID(id); err == nil {
 			t.Errorf("%q is %+v", id, p)
 		}
@@ -244,12 +250,13 @@ func FuzzParseID(f *testing.F) {
 	f.Add("local:/srv/orders#k")
 	f.Add("http://127.0.0.1:8500,http://127.0.0.2:8500#k")
 	f.Add("local:#")
+	f.Add("ssh:a=ops@h#k")
 	f.Fuzz(func(t *testing.T, id string) {
 		p, err := parseID(id)
 		if err != nil {
 			return
 		}
-		if p.key == "" || (p.directory == "") == (len(p.endpoints) == 0) || !strings.HasSuffix(id, "#"+p.key) {
+		if p.key == "" || (p.Directory != "") == (len(p.endpoints) > 0 || p.Machines != nil) || !strings.HasSuffix(id, "#"+p.key) {
 			t.Errorf("%q is %+v", id, p)
 		}
 	})

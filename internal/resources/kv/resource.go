@@ -35,6 +35,7 @@ func New() resource.Resource { return &Resource{} }
 
 type model struct {
 	Local       *env.LocalObject `tfsdk:"local"`
+	Location    types.String     `tfsdk:"location"`
 	ClusterID   types.String     `tfsdk:"cluster_id"`
 	Endpoints   types.Map        `tfsdk:"endpoints"`
 	Key         types.String     `tfsdk:"key"`
@@ -62,7 +63,7 @@ func (r *Resource) Configure(_ context.Context, req resource.ConfigureRequest, r
 
 // client reaches the cluster that the model names.
 func (r *Resource) client(ctx context.Context, m *model) (*api.Client, error) {
-	if m.Local == nil {
+	if m.Local == nil && m.Location.IsNull() {
 		var addresses []string
 		for _, v := range m.Endpoints.Elements() {
 			if s, ok := v.(types.String); ok {
@@ -71,7 +72,7 @@ func (r *Resource) client(ctx context.Context, m *model) (*api.Client, error) {
 		}
 		return api.New(api.Config{Addresses: addresses})
 	}
-	c, err := r.env.Reach(ctx, m.Local.Directory, m.ClusterID.ValueString())
+	c, err := r.env.ReachWhere(ctx, m.Local, m.Location, m.ClusterID.ValueString())
 	if err != nil {
 		return nil, err
 	}
@@ -172,10 +173,13 @@ func (r *Resource) ImportState(ctx context.Context, req resource.ImportStateRequ
 	set := func(name string, v any) {
 		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root(name), v)...)
 	}
-	if l.directory != "" {
-		set("local", env.LocalObject{Directory: l.directory})
-	} else {
+	switch {
+	case l.endpoints != nil:
 		set("endpoints", l.endpoints)
+	case l.Remote():
+		set("location", l.String())
+	default:
+		set("local", env.LocalObject{Directory: l.Directory})
 	}
 	set("key", l.key)
 	set("partition", "default")

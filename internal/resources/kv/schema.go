@@ -36,20 +36,24 @@ func (r *Resource) Schema(_ context.Context, _ resource.SchemaRequest, resp *res
 		Attributes: map[string]schema.Attribute{
 			"local": schema.SingleNestedAttribute{
 				Optional:            true,
-				MarkdownDescription: env.LocalText + " Its nodes are reached as the cluster's own resource reaches them. Exactly one of `local` and `endpoints`.",
+				MarkdownDescription: env.LocalText + " Its nodes are reached as the cluster's own resource reaches them. Exactly one of `local`, `location` and `endpoints`.",
 				Attributes: map[string]schema.Attribute{
 					"directory": schema.StringAttribute{Required: true, MarkdownDescription: env.DirectoryText, PlanModifiers: replace},
 				},
 			},
+			"location": schema.StringAttribute{
+				Optional: true, MarkdownDescription: env.LocationText + " Another one is a change in place: machines may get other addresses, and a write names the version that it replaces.",
+				Validators: []validator.String{env.LocationValidator()},
+			},
 			"cluster_id": schema.StringAttribute{
-				Optional: true, MarkdownDescription: env.IDText + " With `local` only. A change writes the key anew.", PlanModifiers: replace,
-				Validators: []validator.String{stringvalidator.AlsoRequires(path.MatchRoot("local"))},
+				Optional: true, MarkdownDescription: env.IDText + " With `local` or `location` only. A change writes the key anew.", PlanModifiers: replace,
+				Validators: []validator.String{stringvalidator.ConflictsWith(path.MatchRoot("endpoints"))},
 			},
 			"endpoints": schema.MapAttribute{
 				ElementType: types.StringType, Optional: true,
-				MarkdownDescription: "HTTP API of nodes by any name: `holdfast_cluster.NAME.endpoints`, where Terraform can connect to them. Any one serves; the next is tried where one does not answer.",
+				MarkdownDescription: "HTTP API of nodes by any name: `holdfast_cluster.NAME.endpoints`, where Terraform can connect to them and they ask for no certificate; `location` reaches all others. Any one serves; the next is tried where one does not answer.",
 				Validators: []validator.Map{
-					mapvalidator.ExactlyOneOf(path.MatchRoot("local"), path.MatchRoot("endpoints")),
+					mapvalidator.ExactlyOneOf(path.MatchRoot("local"), path.MatchRoot("location"), path.MatchRoot("endpoints")),
 					mapvalidator.SizeAtLeast(1),
 				},
 			},

@@ -2,19 +2,22 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package stores is the data source holdfast_stores: what every store of a cluster
-// measures, as GET /_status/stores answers it. It changes nothing. An engine that
+// measures, as GET /_status/stores answers it, and what its disk was measured to take
+// before, as the node's agent has it on record. It changes nothing. An engine that
 // does not answer has no stores here, and a warning says so.
 package stores
 
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/diags"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/env"
 )
@@ -29,6 +32,7 @@ func New() datasource.DataSource { return &DataSource{} }
 
 type model struct {
 	Local     *env.LocalObject `tfsdk:"local"`
+	Location  types.String     `tfsdk:"location"`
 	ClusterID types.String     `tfsdk:"cluster_id"`
 	Stores    []store          `tfsdk:"stores"`
 }
@@ -47,6 +51,16 @@ type store struct {
 	EffectiveBackend  string      `tfsdk:"effective_backend"`
 	Partitions        []partition `tfsdk:"partitions"`
 	Failover          failover    `tfsdk:"failover"`
+	Rates             *rates      `tfsdk:"rates"`
+}
+
+type rates struct {
+	DataIOPS      float64 `tfsdk:"data_iops"`
+	DataBandwidth float64 `tfsdk:"data_bandwidth"`
+	SideIOPS      float64 `tfsdk:"side_iops"`
+	SideBandwidth float64 `tfsdk:"side_bandwidth"`
+	Enough        bool    `tfsdk:"enough"`
+	Verdict       string  `tfsdk:"verdict"`
 }
 
 type partition struct {
@@ -120,7 +134,7 @@ func (d *DataSource) Read(ctx context.Context, req datasource.ReadRequest, resp 
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	c, err := d.env.Reach(ctx, m.Local.Directory, m.ClusterID.ValueString())
+	c, err := d.env.ReachWhere(ctx, m.Local, m.Location, m.ClusterID.ValueString())
 	if err != nil {
 		resp.Diagnostics.Append(diags.FromError("The stores could not be read", err, "").Diagnostic())
 		return
@@ -138,7 +152,9 @@ func (d *DataSource) Read(ctx context.Context, req datasource.ReadRequest, resp 
 			continue
 		}
 		for _, s := range n.Status.Engine.Stores.Stores {
-			m.Stores = append(m.Stores, describe(name, s))
+			d := describe(name, s)
+			d.Rates = describeRates(s.Path, n.Status.Rates)
+			m.Stores = append(m.Stores, d)
 		}
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
@@ -159,6 +175,21 @@ func describe(node string, s api.Store) store {
 		})
 	}
 	return d
+}
+
+// describeRates is nil where the store's disk was not measured.
+func describeRates(path string, r *agentapi.Rates) *rates {
+	if r == nil {
+		return nil
+	}
+	i := slices.IndexFunc(r.Data, func(d agentapi.DiskRate) bool { return d.Path == path })
+	if i < 0 {
+		return nil
+	}
+	return &rates{
+		DataIOPS: r.Data[i].IOPS, DataBandwidth: r.Data[i].BandwidthBytes,
+		SideIOPS: r.Side.IOPS, SideBandwidth: r.Side.BandwidthBytes, Enough: r.Enough, Verdict: r.Verdict,
+	}
 }
 
 func describeFailover(f api.Failover) failover {

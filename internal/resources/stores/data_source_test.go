@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
+	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 )
 
 // tags are the names of a struct's fields under a key of their tags.
@@ -44,6 +45,9 @@ func TestFailoverHidesNothing(t *testing.T) {
 			t.Errorf("%s (-engine +data source):\n%s", name, diff)
 		}
 	}
+	if diff := cmp.Diff(tags(reflect.TypeFor[rates](), "tfsdk"), slices.Sorted(maps.Keys(ratesAttributes()))); diff != "" {
+		t.Errorf("rates (-model +schema):\n%s", diff)
+	}
 	if diff := cmp.Diff(tags(reflect.TypeFor[failover](), "tfsdk"), slices.Sorted(maps.Keys(failoverAttributes()))); diff != "" {
 		t.Errorf("(-model +schema):\n%s", diff)
 	}
@@ -70,5 +74,19 @@ func TestDescribeFailover(t *testing.T) {
 	}
 	if got := describeFailover(api.Failover{Mode: "disabled", Active: "primary"}); got.LastSwitch != nil || got.Sides == nil {
 		t.Errorf("without a switch: %+v", got)
+	}
+}
+
+// The rates of a node's disks are at the store whose disk was measured.
+func TestDescribeRates(t *testing.T) {
+	r := &agentapi.Rates{
+		Data: []agentapi.DiskRate{{Path: "/d", IOPS: 1, BandwidthBytes: 2}, {Path: "/e", IOPS: 3, BandwidthBytes: 4}},
+		Side: agentapi.DiskRate{Path: "/s", IOPS: 5, BandwidthBytes: 6}, Enough: true, Verdict: "v",
+	}
+	if diff := cmp.Diff(&rates{DataIOPS: 3, DataBandwidth: 4, SideIOPS: 5, SideBandwidth: 6, Enough: true, Verdict: "v"}, describeRates("/e", r)); diff != "" {
+		t.Error(diff)
+	}
+	if got := describeRates("/f", r); got != nil || describeRates("/d", nil) != nil {
+		t.Errorf("not measured: %+v", got)
 	}
 }

@@ -21,6 +21,10 @@ func number(s string) schema.Attribute {
 	return schema.Int64Attribute{Computed: true, MarkdownDescription: s}
 }
 
+func decimal(s string) schema.Attribute {
+	return schema.Float64Attribute{Computed: true, MarkdownDescription: s}
+}
+
 func flag(s string) schema.Attribute {
 	return schema.BoolAttribute{Computed: true, MarkdownDescription: s}
 }
@@ -36,6 +40,7 @@ func (d *DataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 			"All of it changes by itself; an output of it makes `terraform plan` report changes.",
 		Attributes: map[string]schema.Attribute{
 			"local":      env.LocalAttribute(),
+			"location":   env.LocationAttribute(),
 			"cluster_id": env.ClusterIDAttribute(),
 			"stores": list("The stores of all nodes whose engine answers, in order of the nodes' names.", map[string]schema.Attribute{
 				"node":               text("Name of the node."),
@@ -64,8 +69,22 @@ func (d *DataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp 
 				}),
 				"failover": schema.SingleNestedAttribute{Computed: true, MarkdownDescription: "The store's failover log. Durations and counts begin with the engine; durations are nanoseconds.",
 					Attributes: failoverAttributes()},
+				"rates": schema.SingleNestedAttribute{Computed: true, Attributes: ratesAttributes(),
+					MarkdownDescription: "What the disks of the store and the side took when they were measured, once, before the first engine used them; " +
+						"null where they are not disks of their own, or there is no side disk."},
 			}),
 		},
+	}
+}
+
+func ratesAttributes() map[string]schema.Attribute {
+	return map[string]schema.Attribute{
+		"data_iops":      decimal("Writes of 4 KiB a second that the store's disk took, each durable before the next."),
+		"data_bandwidth": decimal("Bytes a second that the store's disk took."),
+		"side_iops":      decimal("The same of the side disk."),
+		"side_bandwidth": decimal("The same of the side disk."),
+		"enough":         flag("Whether the side disk takes a tenth of both: a log that fails over to it is not held back."),
+		"verdict":        text("The same in words."),
 	}
 }
 
