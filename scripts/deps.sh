@@ -5,7 +5,8 @@
 # without it they are skipped. With "tests", what tests speak to that no user
 # needs: OpenSSH's server, which its package also starts on a machine with
 # systemd, and systemd's own tools. With "vm", only what builds and runs test
-# machines, 90 MB.
+# machines, 90 MB. With "containers", what the machines of the emulated cloud are
+# made of: systemd-nspawn, which starts nothing by itself, and mmdebstrap.
 set -eu
 [ "$(id -u)" = 0 ] || exit 0
 PATH=$PATH:/usr/sbin:/sbin
@@ -17,6 +18,11 @@ if [ "${1:-}" = browser ]; then
 elif [ "${1:-}" = tests ]; then
   need sshd openssh-server
   need systemd-analyze systemd # to verify units; nothing is started
+elif [ "${1:-}" = containers ]; then
+  need systemd-nspawn systemd-container
+  need nsenter util-linux
+  need ip iproute2
+  need mmdebstrap mmdebstrap
 elif [ "${1:-}" = vm ]; then
   need qemu-system-x86_64 qemu-system-x86
   need qemu-img qemu-utils
