@@ -22,6 +22,7 @@ import (
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/observe"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform/gce"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/steps"
 )
 
 // ImportState implements resource.ResourceWithImportState: all of the state comes
@@ -69,11 +70,11 @@ func (r *Resource) ImportState(ctx context.Context, req resource.ImportStateRequ
 		set("tls", tlsObject{Hosts: t.Hosts, CertificateRotation: own(t.Rotation, ""), CARotation: own(d.caRotation, "")})
 	}
 	if len(d.provision) > 0 {
-		var steps []stepObject
+		var done []steps.OnNode
 		for _, s := range d.provision {
-			steps = append(steps, stepOf(s))
+			done = append(done, steps.Of(s))
 		}
-		set("provision", steps)
+		set("provision", done)
 	}
 	var stores []storeObject
 	for i, s := range d.stores {

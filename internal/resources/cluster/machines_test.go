@@ -21,6 +21,7 @@ import (
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/env"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/steps"
 )
 
 // onMachines is threeNodes on machines over SSH.
@@ -338,7 +339,7 @@ func TestSteps(t *testing.T) {
 		t.Error(diff)
 	}
 	for _, s := range want {
-		if diff := cmp.Diff(s, stepOf(s).spec()); diff != "" {
+		if diff := cmp.Diff(s, steps.Of(s).Spec()); diff != "" {
 			t.Errorf("there and back: %s", diff)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/env"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/steps"
 )
 
 // model is the resource as Terraform holds it.
@@ -217,9 +218,9 @@ func (m *model) desired(ctx context.Context, diags *diag.Diagnostics) (d desired
 		secured, ok = decode[tlsObject](ctx, m.TLS, diags)
 		part(ok)
 	}
-	var steps []stepObject
+	var done []steps.OnNode
 	if !m.Provision.IsNull() {
-		steps, ok = decode[[]stepObject](ctx, m.Provision, diags)
+		done, ok = decode[[]steps.OnNode](ctx, m.Provision, diags)
 		part(ok)
 	}
 	set := map[string]string{}
@@ -258,8 +259,8 @@ func (m *model) desired(ctx context.Context, diags *diag.Diagnostics) (d desired
 		node.side = side.device(n.SideDisk)
 		d.nodes[name] = node
 	}
-	for _, s := range steps {
-		d.provision = append(d.provision, s.spec())
+	for _, s := range done {
+		d.provision = append(d.provision, s.Spec())
 	}
 	if !m.GCE.IsNull() {
 		cloud, ok := decode[gceObject](ctx, m.GCE, diags)

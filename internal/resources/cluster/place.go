@@ -18,6 +18,7 @@ import (
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/diags"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/env"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/validate"
 )
 
 // kind is one of the attributes that say where a cluster is.
@@ -134,8 +135,8 @@ func (m *model) cloudProblems() []diags.Problem {
 	missing := func(at, why, next string) {
 		all = append(all, diags.Problem{At: at, What: "Something is missing", Why: why, Next: next})
 	}
-	if m.Name.ValueString() != "" && !cloudRE.MatchString(m.Name.ValueString()) {
-		all = append(all, diags.Problem{At: "name", What: "Invalid name of a cluster", Why: fmt.Sprintf("name = %q: machines and disks begin with it, and this is %v", m.Name.ValueString(), errCloud), Next: "Use another one."})
+	if err := validate.CheckCloudName(m.Name.ValueString()); m.Name.ValueString() != "" && err != nil {
+		all = append(all, diags.Problem{At: "name", What: "Invalid name of a cluster", Why: fmt.Sprintf("name = %q: machines and disks begin with it, and this is %v", m.Name.ValueString(), err), Next: "Use another one."})
 	}
 	unsaid := func(o types.Object, name string) bool {
 		v := o.Attributes()[name]

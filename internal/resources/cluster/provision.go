@@ -5,207 +5,28 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
-	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/provision"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/diags"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/steps"
 )
-
-// The provisioning steps, as Go values.
-type (
-	stepObject struct {
-		Name        string     `tfsdk:"name"`
-		Only        []string   `tfsdk:"only"`
-		Except      []string   `tfsdk:"except"`
-		PauseBefore *string    `tfsdk:"pause_before"`
-		Timeout     *string    `tfsdk:"timeout"`
-		Retries     *int64     `tfsdk:"retries"`
-		Backoff     *string    `tfsdk:"backoff"`
-		Then        *string    `tfsdk:"then"`
-		File        *fileStep  `tfsdk:"file"`
-		Shell       *shellStep `tfsdk:"shell"`
-	}
-	fileStep struct {
-		Path       string            `tfsdk:"path"`
-		Content    *string           `tfsdk:"content"`
-		Template   *string           `tfsdk:"template"`
-		Vars       map[string]string `tfsdk:"vars"`
-		SecretVars map[string]string `tfsdk:"secret_vars"`
-		Owner      *string           `tfsdk:"owner"`
-		Group      *string           `tfsdk:"group"`
-		Mode       *string           `tfsdk:"mode"`
-	}
-	shellStep struct {
-		Inline         []string          `tfsdk:"inline"`
-		Script         *string           `tfsdk:"script"`
-		Env            map[string]string `tfsdk:"env"`
-		SecretEnv      map[string]string `tfsdk:"secret_env"`
-		User           *string           `tfsdk:"user"`
-		Dir            *string           `tfsdk:"dir"`
-		ValidExitCodes []int64           `tfsdk:"valid_exit_codes"`
-	}
-)
-
-func (o stepObject) spec() agentapi.Step {
-	s := agentapi.Step{
-		Name: o.Name, Only: o.Only, Except: o.Except, PauseBefore: deref(o.PauseBefore), Timeout: deref(o.Timeout),
-		Retries: int(deref(o.Retries)), Backoff: deref(o.Backoff), Then: deref(o.Then),
-	}
-	if f := o.File; f != nil {
-		s.File = &agentapi.FileStep{Path: f.Path, Content: deref(f.Content), Template: deref(f.Template),
-			Vars: f.Vars, SecretVars: f.SecretVars, Owner: deref(f.Owner), Group: deref(f.Group), Mode: deref(f.Mode)}
-	}
-	if sh := o.Shell; sh != nil {
-		s.Shell = &agentapi.ShellStep{Inline: sh.Inline, Script: deref(sh.Script), Env: sh.Env, SecretEnv: sh.SecretEnv, User: deref(sh.User), Dir: deref(sh.Dir)}
-		for _, c := range sh.ValidExitCodes {
-			s.Shell.ValidExitCodes = append(s.Shell.ValidExitCodes, int(c))
-		}
-	}
-	return s
-}
-
-// stepOf is the opposite of spec.
-func stepOf(s agentapi.Step) stepObject {
-	o := stepObject{
-		Name: s.Name, Only: s.Only, Except: s.Except, PauseBefore: own(s.PauseBefore, ""), Timeout: own(s.Timeout, ""),
-		Retries: own(int64(s.Retries), 0), Backoff: own(s.Backoff, ""), Then: own(s.Then, ""),
-	}
-	if f := s.File; f != nil {
-		o.File = &fileStep{Path: f.Path, Content: own(f.Content, ""), Template: own(f.Template, ""),
-			Vars: f.Vars, SecretVars: f.SecretVars, Owner: own(f.Owner, ""), Group: own(f.Group, ""), Mode: own(f.Mode, "")}
-	}
-	if sh := s.Shell; sh != nil {
-		o.Shell = &shellStep{Inline: sh.Inline, Script: own(sh.Script, ""), Env: sh.Env, SecretEnv: sh.SecretEnv, User: own(sh.User, ""), Dir: own(sh.Dir, "")}
-		for _, c := range sh.ValidExitCodes {
-			o.Shell.ValidExitCodes = append(o.Shell.ValidExitCodes, int64(c))
-		}
-	}
-	return o
-}
-
-// secretNames are the secrets that a step names, with the attribute that does.
-func secretNames(s agentapi.Step) map[string]string {
-	named := map[string]string{}
-	if s.File != nil {
-		for name, of := range s.File.SecretVars {
-			named["file.secret_vars."+name] = of
-		}
-	}
-	if s.Shell != nil {
-		for name, of := range s.Shell.SecretEnv {
-			named["shell.secret_env."+name] = of
-		}
-	}
-	return named
-}
-
-// maxSteps bounds all steps of a spec, as they are sent: a half of what an agent reads. The rest
-// is for secrets and what else is in it.
-const maxSteps = agentapi.MaxBody / 2
-
-// stepProblems are what is wrong with steps. nodes are those of the cluster, secrets
-// the names of those that are given; each nil where that is not known.
-func stepProblems(steps []agentapi.Step, nodes, secrets []string) []diags.Problem {
-	var all []diags.Problem
-	var checked []provision.Step
-	for i, s := range steps {
-		at := fmt.Sprintf("provision.%d.", i)
-		for list, names := range map[string][]string{"only": s.Only, "except": s.Except} {
-			for j, name := range names {
-				if nodes != nil && !slices.Contains(nodes, name) {
-					all = append(all, diags.Problem{At: fmt.Sprintf("%s%s.%d", at, list, j), What: "No such node",
-						Why:  fmt.Sprintf("the step %s: %s names %q, which is none of %s", s.Name, list, name, strings.Join(nodes, ", ")),
-						Next: "Name nodes of this cluster."})
-				}
-			}
-		}
-		named := secretNames(s)
-		for _, field := range slices.Sorted(maps.Keys(named)) {
-			if secrets != nil && !slices.Contains(secrets, named[field]) {
-				all = append(all, diags.Problem{At: at + field, What: "No such secret",
-					Why:  fmt.Sprintf("the step %s: %s = %q, and provision_secrets has nothing of that name", s.Name, field, named[field]),
-					Next: "Give it in provision_secrets, which is in no plan and no state."})
-			}
-		}
-		checked = append(checked, toCheck(s))
-	}
-	if b, err := json.Marshal(steps); err == nil && len(b) > maxSteps {
-		all = append(all, diags.Problem{At: "provision", What: "Too much to send", Why: fmt.Sprintf("the steps have %d bytes in all, %d are sent at most", len(b), maxSteps),
-			Next: "Fetch large files in a shell step."})
-	}
-	refused, ok := errors.AsType[*agentapi.Error](provision.Validate(checked))
-	if !ok {
-		return all
-	}
-	at := refused.Field
-	for i, s := range slices.Backward(steps) { // of two of one name, it is about the second
-		if rest, ok := strings.CutPrefix(at, "provision."+s.Name); ok && s.Name != "" && (rest == "" || rest[0] == '.') {
-			at = fmt.Sprintf("provision.%d%s", i, rest)
-			break
-		}
-	}
-	return append(all, diags.Problem{At: at, What: "Invalid provisioning step", Why: refused.Why, Next: refused.Next})
-}
-
-// toCheck is a step as package provision checks it. What is no duration or mode is
-// left out: the attribute's own validator says so.
-func toCheck(s agentapi.Step) provision.Step {
-	duration := func(text string) time.Duration {
-		d, err := time.ParseDuration(text)
-		if err != nil {
-			return 0
-		}
-		return d
-	}
-	values := func(plain, secret map[string]string) map[string]provision.Value {
-		all := map[string]provision.Value{}
-		for name, text := range plain {
-			all[name] = provision.Plain(text)
-		}
-		for name := range secret {
-			all[name] = provision.Secret("")
-		}
-		return all
-	}
-	p := provision.Step{Name: s.Name, Only: s.Only, Except: s.Except, Retries: s.Retries, Then: s.Then,
-		PauseBefore: duration(s.PauseBefore), Timeout: duration(s.Timeout), Backoff: duration(s.Backoff)}
-	if f := s.File; f != nil {
-		mode, err := strconv.ParseUint(f.Mode, 8, 32)
-		if err != nil {
-			mode = 0
-		}
-		p.File = &provision.File{Path: f.Path, Content: f.Content, Template: f.Template, Vars: values(f.Vars, f.SecretVars),
-			Owner: f.Owner, Group: f.Group, Mode: fs.FileMode(mode)}
-	}
-	if sh := s.Shell; sh != nil {
-		p.Shell = &provision.Shell{Inline: sh.Inline, Script: sh.Script, Env: values(sh.Env, sh.SecretEnv), User: sh.User, Dir: sh.Dir, ValidExitCodes: sh.ValidExitCodes}
-	}
-	return p
-}
 
 // provisionProblems are what is wrong with the steps of a configuration, as far as
 // they are known.
 func (m *model) provisionProblems(ctx context.Context) []diags.Problem {
 	var ds diag.Diagnostics // an attribute's own validator says what does not fit
-	objects, ok := decode[[]stepObject](ctx, m.Provision, &ds)
+	objects, ok := decode[[]steps.OnNode](ctx, m.Provision, &ds)
 	if !ok {
 		return nil
 	}
-	var steps []agentapi.Step
+	var all []agentapi.Step
 	for _, o := range objects {
-		steps = append(steps, o.spec())
+		all = append(all, o.Spec())
 	}
 	var nodes []string
 	if !m.Nodes.IsUnknown() {
@@ -215,7 +36,7 @@ func (m *model) provisionProblems(ctx context.Context) []diags.Problem {
 	if !m.ProvisionSecrets.IsUnknown() {
 		secrets = append([]string{}, slices.Sorted(maps.Keys(m.ProvisionSecrets.Elements()))...)
 	}
-	return stepProblems(steps, nodes, secrets)
+	return steps.Problems(all, nodes, secrets)
 }
 
 // secretsOf are the secrets of a configuration, for the agents alone.

@@ -14,11 +14,13 @@ import (
 
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/diags"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/validate"
 )
 
 // bufferingAttribute is log.buffering. Left out, the nodes keep engine.log alone.
 func bufferingAttribute() schema.Attribute {
-	text := func(value, says string, v text) schema.StringAttribute {
+	text := func(value, says string, v validate.Text) schema.StringAttribute {
 		return schema.StringAttribute{Optional: true, Computed: true, Default: stringdefault.StaticString(value),
 			MarkdownDescription: fmt.Sprintf("%s Default `%s`.", says, value), Validators: []validator.String{v}}
 	}
@@ -29,7 +31,7 @@ func bufferingAttribute() schema.Attribute {
 			"`engine.log` keeps warnings and errors. Left out, everything goes to `engine.log`. Either way no line waits for a disk, and a change takes effect without a restart. " +
 			"A disk that takes no write for `HOLDFAST_LOG_MAX_SYNC_DURATION` (`20s`; `40s` with failover on) ends the engine.",
 		Attributes: map[string]schema.Attribute{
-			"max_staleness":      text(d.MaxStaleness, "How old a line may become before it is written, as Go writes durations.", duration()),
+			"max_staleness":      text(d.MaxStaleness, "How old a line may become before it is written, as Go writes durations.", validate.Duration()),
 			"flush_trigger_size": text(d.FlushTriggerSize, "How many bytes are written at once: `256KiB`, `1MB`.", size()),
 			"max_buffer_size":    text(d.MaxBufferSize, "How many bytes are kept while the disk hangs; beyond that the oldest lines are dropped and counted.", size()),
 		},
@@ -37,9 +39,9 @@ func bufferingAttribute() schema.Attribute {
 	}
 }
 
-func size() text {
+func size() validate.Text {
 	const rule = "Write a number and a unit: 256KiB, 50MiB, 10MB."
-	return text{rule, func(value string) *diags.Problem {
+	return validate.Text{Rule: rule, Check: func(value string) *diags.Problem {
 		n, err := agentapi.ParseSize(value)
 		switch {
 		case err != nil:

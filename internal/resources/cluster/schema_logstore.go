@@ -13,6 +13,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/validate"
 )
 
 const (
@@ -38,7 +40,7 @@ func logStoreAttribute() schema.Attribute {
 			"interval": schema.StringAttribute{
 				Optional: true, Computed: true, Default: stringdefault.StaticString(agentapi.DefaultInterval),
 				MarkdownDescription: intervalTxt + " Default `60s`.",
-				Validators:          []validator.String{duration()},
+				Validators:          []validator.String{validate.Duration()},
 			},
 		}),
 		"boltdb": object("What only the backend `boltdb` reads.", map[string]schema.Attribute{
@@ -67,7 +69,7 @@ func logStoreOverride() schema.Attribute {
 				Attributes: map[string]schema.Attribute{
 					"enabled": schema.BoolAttribute{Optional: true, MarkdownDescription: verifyText},
 					"interval": schema.StringAttribute{Optional: true, MarkdownDescription: intervalTxt,
-						Validators: []validator.String{duration()}},
+						Validators: []validator.String{validate.Duration()}},
 				}},
 			"boltdb": schema.SingleNestedAttribute{Optional: true, MarkdownDescription: "What only the backend `boltdb` reads.",
 				Attributes: map[string]schema.Attribute{

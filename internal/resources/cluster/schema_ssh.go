@@ -10,6 +10,9 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/steps"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/validate"
 )
 
 // sshAttribute is ssh: what all machines have in common.
@@ -19,7 +22,7 @@ func sshAttribute() schema.Attribute {
 		MarkdownDescription: "The cluster runs on machines that are there, one per node, reached over SSH: `nodes.NAME.address`. Each is a Linux with systemd; the user is root or may use sudo without a password. " +
 			"Keys and known hosts are in the provider's `ssh`. Exactly one of `local`, `ssh` and `gce`.",
 		Attributes: map[string]schema.Attribute{
-			"user": schema.StringAttribute{Optional: true, MarkdownDescription: "User to log in as, for all nodes that name none.", Validators: []validator.String{sshUser()}},
+			"user": schema.StringAttribute{Optional: true, MarkdownDescription: "User to log in as, for all nodes that name none.", Validators: []validator.String{validate.User()}},
 			"port": portAttribute(22, "Port of the SSH servers."),
 		},
 	}
@@ -42,7 +45,7 @@ func machineAttributes() map[string]schema.Attribute {
 		},
 		"port": schema.Int64Attribute{Optional: true, MarkdownDescription: "Port of this machine's SSH server. Default: `ssh.port`.",
 			Validators: []validator.Int64{int64validator.Between(1, 65535)}},
-		"user": schema.StringAttribute{Optional: true, MarkdownDescription: "User on this machine. Default: `ssh.user`.", Validators: []validator.String{sshUser()}},
+		"user": schema.StringAttribute{Optional: true, MarkdownDescription: "User on this machine. Default: `ssh.user`.", Validators: []validator.String{validate.User()}},
 		"host_keys": schema.ListAttribute{
 			ElementType: types.StringType, Optional: true,
 			MarkdownDescription: "The machine's host key: a line of `known_hosts` or of `ssh_host_*_key.pub`, or a fingerprint `SHA256:…`. With several, any of them will do. " +
@@ -65,7 +68,7 @@ func machineAttributes() map[string]schema.Attribute {
 // deviceAttributes say which device of a machine a disk is.
 func deviceAttributes() map[string]schema.Attribute {
 	text := func(s string) schema.StringAttribute {
-		return schema.StringAttribute{Optional: true, MarkdownDescription: s, Validators: []validator.String{notEmpty()}}
+		return schema.StringAttribute{Optional: true, MarkdownDescription: s, Validators: []validator.String{validate.NotEmpty()}}
 	}
 	return map[string]schema.Attribute{
 		"match": schema.SingleNestedAttribute{
@@ -85,8 +88,8 @@ func deviceAttributes() map[string]schema.Attribute {
 			MarkdownDescription: "Over SSH: what may be destroyed on the device to make the file system, as `blkid` names it. Without it only a blank disk is formatted, ever. " +
 				"Remove it once the cluster is there.",
 			Attributes: map[string]schema.Attribute{
-				"type": schema.StringAttribute{Required: true, MarkdownDescription: "Type of the file system that goes: `ext4`, `xfs` …", Validators: []validator.String{notEmpty()}},
-				"uuid": schema.StringAttribute{Required: true, MarkdownDescription: "UUID of it.", Validators: []validator.String{notEmpty()}},
+				"type": schema.StringAttribute{Required: true, MarkdownDescription: "Type of the file system that goes: `ext4`, `xfs` …", Validators: []validator.String{validate.NotEmpty()}},
+				"uuid": schema.StringAttribute{Required: true, MarkdownDescription: "UUID of it.", Validators: []validator.String{validate.NotEmpty()}},
 			},
 		},
 	}
@@ -112,55 +115,8 @@ func tlsAttribute() schema.Attribute {
 
 // provisionAttribute is provision: what is done on machines before disks and engines.
 func provisionAttribute() schema.Attribute {
-	text := func(s string, v ...validator.String) schema.StringAttribute {
-		return schema.StringAttribute{Optional: true, MarkdownDescription: s, Validators: v}
-	}
-	values := func(s string) schema.MapAttribute {
-		return schema.MapAttribute{ElementType: types.StringType, Optional: true, MarkdownDescription: s}
-	}
-	names := func(s string) schema.ListAttribute {
-		return schema.ListAttribute{ElementType: types.StringType, Optional: true, MarkdownDescription: s}
-	}
-	return schema.ListNestedAttribute{
-		Optional: true,
-		MarkdownDescription: "Over SSH: steps that are done on the machines as root, in this order, before disks and engines. Each machine keeps on record what was done: " +
-			"an edited step runs again, an unchanged one does not, and a file that somebody changed is written again. Steps have to bear being repeated. All of it is in plan and state; secrets belong into `provision_secrets`.",
-		NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
-			"name":         schema.StringAttribute{Required: true, MarkdownDescription: "Name of the step: letters, digits, dots, dashes, underscores. Its record is kept under it: another name is another step."},
-			"only":         names("Nodes that the step is for. Default: all."),
-			"except":       names("Nodes that the step is not for."),
-			"pause_before": text("Time to wait before it, as Go writes durations.", duration()),
-			"timeout":      text("How long one attempt may take. Default `5m`.", duration()),
-			"retries":      schema.Int64Attribute{Optional: true, MarkdownDescription: "How many more attempts there are after one that failed. Default `0`."},
-			"backoff":      text("Time before the first of them; it doubles each time, up to a minute. Default `1s`.", duration()),
-			"then":         text("`all`: whenever this step runs, all later ones do."),
-			"file": schema.SingleNestedAttribute{
-				Optional: true, MarkdownDescription: "A file with this content. Exactly one of `file` and `shell`.",
-				Attributes: map[string]schema.Attribute{
-					"path":        schema.StringAttribute{Required: true, MarkdownDescription: "Absolute path. Missing directories above it are made."},
-					"content":     text("The content; or"),
-					"template":    text("a template in Go's language, with the variables as `{{.name}}`."),
-					"vars":        values("Variables of the template."),
-					"secret_vars": values("More variables: the name of one of `provision_secrets` by that of the variable."),
-					"owner":       text("Name or number of its owner. Default: root."),
-					"group":       text("Name or number of its group. Default: root's."),
-					"mode":        text("Permissions, octal. Default `0644`, with secrets `0600`.", fileMode()),
-				},
-			},
-			"shell": schema.SingleNestedAttribute{
-				Optional: true, MarkdownDescription: "Commands for `/bin/sh -eu`. Exactly one of `file` and `shell`.",
-				Attributes: map[string]schema.Attribute{
-					"inline":           names("Commands, one a line; or"),
-					"script":           text("a whole script."),
-					"env":              values("Environment of the commands, beside PATH, LANG, HOME, USER, HOLDFAST_NODE and HOLDFAST_STEP."),
-					"secret_env":       values("More of it: the name of one of `provision_secrets` by that of the variable."),
-					"user":             text("User that runs them. Default: root."),
-					"dir":              text("Working directory. Default `/`."),
-					"valid_exit_codes": schema.ListAttribute{ElementType: types.Int64Type, Optional: true, MarkdownDescription: "Exit codes that mean success. Default: 0 alone."},
-				},
-			},
-		}},
-	}
+	return steps.OnNodes("Over SSH: steps that are done on the machines as root, in this order, before disks and engines. Each machine keeps on record what was done: " +
+		"an edited step runs again, an unchanged one does not, and a file that somebody changed is written again. Steps have to bear being repeated. All of it is in plan and state; secrets belong into `provision_secrets`.")
 }
 
 // secretsAttributes are provision_secrets and its version.

@@ -5,39 +5,20 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/diags"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/env"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/validate"
 )
-
-// text is a validator of strings over a pure check. Unknown and null pass.
-type text struct {
-	rule  string
-	check func(value string) *diags.Problem
-}
-
-func (v text) Description(context.Context) string         { return v.rule }
-func (v text) MarkdownDescription(context.Context) string { return v.rule }
-
-func (v text) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
-		return
-	}
-	if p := v.check(req.ConfigValue.ValueString()); p != nil {
-		resp.Diagnostics.AddAttributeError(req.Path, p.What, fmt.Sprintf("%s = %q: %s", req.Path, req.ConfigValue.ValueString(), p.Text()))
-	}
-}
 
 var (
 	nameRE  = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
@@ -46,12 +27,12 @@ var (
 
 // clusterName and nodeName are the rules of a DNS label. Nodes are lower case,
 // so that no two of them differ by case alone.
-func clusterName() text { return name("cluster", nameRE, "letters, digits and dashes") }
-func nodeName() text    { return name("node", lowerRE, "lower-case letters, digits and dashes") }
+func clusterName() validate.Text { return name("cluster", nameRE, "letters, digits and dashes") }
+func nodeName() validate.Text    { return name("node", lowerRE, "lower-case letters, digits and dashes") }
 
-func name(what string, re *regexp.Regexp, letters string) text {
+func name(what string, re *regexp.Regexp, letters string) validate.Text {
 	rule := fmt.Sprintf("Use %s, 63 at most, with a letter or digit at both ends.", letters)
-	return text{rule, func(value string) *diags.Problem {
+	return validate.Text{Rule: rule, Check: func(value string) *diags.Problem {
 		if re.MatchString(value) {
 			return nil
 		}
@@ -59,9 +40,9 @@ func name(what string, re *regexp.Regexp, letters string) text {
 	}}
 }
 
-func absolutePath() text {
+func absolutePath() validate.Text {
 	const rule = "Write the path from / on; abspath(\".holdfast\") makes a relative one absolute."
-	return text{rule, func(value string) *diags.Problem {
+	return validate.Text{Rule: rule, Check: func(value string) *diags.Problem {
 		why := ""
 		switch {
 		case !filepath.IsAbs(value):
@@ -77,9 +58,9 @@ func absolutePath() text {
 	}}
 }
 
-func oneOf(choices ...string) text {
+func oneOf(choices ...string) validate.Text {
 	rule := "Use one of " + strings.Join(choices, ", ") + "."
-	return text{rule, func(value string) *diags.Problem {
+	return validate.Text{Rule: rule, Check: func(value string) *diags.Problem {
 		if slices.Contains(choices, value) {
 			return nil
 		}
@@ -87,75 +68,28 @@ func oneOf(choices ...string) text {
 	}}
 }
 
-func duration() text {
-	const rule = "Write a number and a unit, as Go does: 100ms, 60s, 5m."
-	return text{rule, func(value string) *diags.Problem {
-		d, err := time.ParseDuration(value)
-		switch {
-		case err != nil:
-			return &diags.Problem{What: "Invalid duration", Why: "this is not a duration", Next: rule}
-		case d <= 0:
-			return &diags.Problem{What: "Invalid duration", Why: "it is not above zero", Next: rule}
-		}
-		return nil
-	}}
+func address() validate.Text {
+	return validate.Is("address", "Write a name or an IP address, without a port: 10.0.0.1.", env.CheckAddress)
 }
 
-// valid is a validator over a check that says what a value is instead.
-func valid(what, rule string, check func(string) error) text {
-	return text{rule, func(value string) *diags.Problem {
-		if err := check(value); err != nil {
-			return &diags.Problem{What: "Invalid " + what, Why: "this is " + err.Error(), Next: rule}
-		}
-		return nil
-	}}
+func tlsHost() validate.Text {
+	return validate.Is("host", "Write what clients call the node: db1.example.com, 10.0.0.1.", agentapi.CheckHost)
 }
 
-func sshUser() text {
-	return valid("user", "Write the name of a user of the machine: ops.", env.CheckUser)
+func clusterAddress() validate.Text {
+	return validate.Is("address", "Write the IP address that the other machines reach it by: 10.0.0.1.", env.CheckClusterAddress)
 }
 
-func address() text {
-	return valid("address", "Write a name or an IP address, without a port: 10.0.0.1.", env.CheckAddress)
-}
-
-func tlsHost() text {
-	return valid("host", "Write what clients call the node: db1.example.com, 10.0.0.1.", agentapi.CheckHost)
-}
-
-func clusterAddress() text {
-	return valid("address", "Write the IP address that the other machines reach it by: 10.0.0.1.", env.CheckClusterAddress)
-}
-
-func hostKey() text {
-	return valid("host key", "ssh-keyscan -t ed25519 ADDRESS prints a line of known_hosts; compare it with what the machine's console says.", func(line string) error {
+func hostKey() validate.Text {
+	return validate.Is("host key", "ssh-keyscan -t ed25519 ADDRESS prints a line of known_hosts; compare it with what the machine's console says.", func(line string) error {
 		_, err := env.HostKey(line)
 		return err
 	})
 }
 
-func fileMode() text {
-	const rule = "Write an octal number from 0001 to 0777."
-	return valid("mode", rule, func(value string) error {
-		if n, err := strconv.ParseUint(value, 8, 32); err != nil || n == 0 || n > 0o777 {
-			return errors.New("not a set of permissions")
-		}
-		return nil
-	})
-}
-
-func notEmpty() text {
-	return valid("value", "Write what it is, or leave the attribute out.", func(value string) error {
-		if strings.TrimSpace(value) == "" {
-			return errors.New("empty")
-		}
-		return nil
-	})
-}
-
-func word() text {
+func word() validate.Text {
 	const rule = "Use words without spaces and without , : =."
-	return text{rule, func(value string) *diags.Problem {
+	return validate.Text{Rule: rule, Check: func(value string) *diags.Problem {
 		if value != "" && !strings.ContainsAny(value, ",:= \t\n") {
 			return nil
 		}
