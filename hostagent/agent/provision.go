@@ -8,13 +8,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/provision"
@@ -77,7 +74,7 @@ func (a *Agent) provisionLocked(ctx context.Context, c *convergence, spec *agent
 // runSteps runs the steps once. again says that nothing was done, and that it is worth
 // trying without being asked.
 func (a *Agent) runSteps(ctx context.Context, c *convergence, spec *agentapi.Spec, at provisioning) (p *agentapi.Problem, again bool) {
-	steps, err := stepsOf(spec.Provision, at.secrets)
+	steps, err := provision.FromSpec(spec.Provision, at.secrets)
 	if err != nil {
 		return new(problem("the provisioning steps cannot be run", err, "Send the spec again.")), false
 	}
@@ -154,7 +151,7 @@ func (a *Agent) pendingProvision(spec *agentapi.Spec) ([]agentapi.Operation, []a
 
 func (a *Agent) planSteps(spec *agentapi.Spec, secrets agentapi.Secrets) ([]agentapi.Operation, []agentapi.Problem) {
 	const what = "what the provisioning steps would do is not known"
-	steps, err := stepsOf(spec.Provision, secrets)
+	steps, err := provision.FromSpec(spec.Provision, secrets)
 	if err != nil {
 		return nil, []agentapi.Problem{problem(what, err, "Correct the steps.")}
 	}
@@ -221,99 +218,9 @@ func differences(d provision.Decision, steps []agentapi.Step) string {
 
 // checkSteps refuses steps that make no sense.
 func checkSteps(spec *agentapi.Spec, secrets agentapi.Secrets) error {
-	steps, err := stepsOf(spec.Provision, secrets)
+	steps, err := provision.FromSpec(spec.Provision, secrets)
 	if err != nil {
 		return err
 	}
 	return provision.Validate(steps)
-}
-
-// stepsOf are the steps of a spec with their secrets, as far as these are known. The
-// error is an *agentapi.Error.
-func stepsOf(steps []agentapi.Step, secrets agentapi.Secrets) ([]provision.Step, error) {
-	all := []provision.Step{}
-	for i, s := range steps {
-		p := parser{at: stepField(cmp.Or(s.Name, strconv.Itoa(i))), secrets: secrets}
-		step := provision.Step{
-			Name: s.Name, Only: s.Only, Except: s.Except, Retries: s.Retries, Then: s.Then,
-			PauseBefore: p.duration("pause_before", s.PauseBefore), Timeout: p.duration("timeout", s.Timeout), Backoff: p.duration("backoff", s.Backoff),
-		}
-		if f := s.File; f != nil {
-			step.File = &provision.File{Path: f.Path, Content: f.Content, Template: f.Template, Owner: f.Owner, Group: f.Group,
-				Mode: p.mode("file.mode", f.Mode), Vars: p.values("file.secret_vars", f.Vars, f.SecretVars)}
-		}
-		if sh := s.Shell; sh != nil {
-			step.Shell = &provision.Shell{Inline: sh.Inline, Script: sh.Script, User: sh.User, Dir: sh.Dir, ValidExitCodes: sh.ValidExitCodes,
-				Env: p.values("shell.secret_env", sh.Env, sh.SecretEnv)}
-		}
-		if p.err != nil {
-			return nil, p.err
-		}
-		all = append(all, step)
-	}
-	return all, nil
-}
-
-// parser reads the fields of one step and keeps the first error.
-type parser struct {
-	at      string
-	secrets agentapi.Secrets
-	err     *agentapi.Error
-}
-
-func (p *parser) bad(field, value, why, next string) {
-	if p.err == nil {
-		field = p.at + "." + field
-		p.err = &agentapi.Error{What: "the provisioning steps are refused", Why: fmt.Sprintf("%s = %q: %s", field, value, why), Next: next, Field: field}
-	}
-}
-
-func (p *parser) duration(field, text string) time.Duration {
-	if text == "" {
-		return 0
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		p.bad(field, text, "not a duration", "Write it as Go does: 30s, 5m.")
-	}
-	return d
-}
-
-func (p *parser) mode(field, text string) fs.FileMode {
-	if text == "" {
-		return 0
-	}
-	m, err := strconv.ParseUint(text, 8, 32)
-	switch next := "Write an octal number such as 0644."; {
-	case err != nil:
-		p.bad(field, text, "not an octal number", next)
-	case m == 0:
-		p.bad(field, text, "nobody could read the file", next)
-	case m > uint64(fs.ModePerm): // a larger one may read as another bit of Go's
-		p.bad(field, text, "more than permissions", next)
-	}
-	return fs.FileMode(m)
-}
-
-// values joins variables with those that are secrets.
-func (p *parser) values(field string, plain, secret map[string]string) map[string]provision.Value {
-	all := map[string]provision.Value{}
-	for name, text := range plain {
-		all[name] = provision.Plain(text)
-	}
-	for _, name := range slices.Sorted(maps.Keys(secret)) {
-		of := secret[name]
-		if _, ok := all[name]; ok {
-			p.bad(field+"."+name, of, "there is a variable "+name+" that is no secret, too", "Give one of them.")
-		}
-		if of == "" {
-			p.bad(field+"."+name, of, "not the name of a secret", "Name one of the secrets that are sent with the spec.")
-		}
-		if text, ok := p.secrets[of]; ok {
-			all[name] = provision.Secret(text)
-		} else {
-			all[name] = provision.Unknown(of)
-		}
-	}
-	return all
 }

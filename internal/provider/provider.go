@@ -24,6 +24,7 @@ import (
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/progress"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/cluster"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/clusterstatus"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/image"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/kv"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/resources/stores"
 )
@@ -110,7 +111,7 @@ func (p *holdfast) Configure(ctx context.Context, req provider.ConfigureRequest,
 }
 
 func (p *holdfast) Resources(context.Context) []func() resource.Resource {
-	return []func() resource.Resource{cluster.New, kv.New}
+	return []func() resource.Resource{cluster.New, image.New, kv.New}
 }
 
 func (p *holdfast) DataSources(context.Context) []func() datasource.DataSource {

@@ -46,6 +46,7 @@ type cloud struct {
 	instances *compute.InstancesClient
 	disks     *compute.DisksClient
 	firewalls *compute.FirewallsClient
+	images    *compute.ImagesClient
 
 	// Of an emulated one alone.
 	server   *emulator.Server
@@ -111,6 +112,9 @@ func newCloud(t *testing.T, k kind) *cloud {
 		t.Fatal(err)
 	}
 	if c.firewalls, err = compute.NewFirewallsRESTClient(t.Context(), options...); err != nil {
+		t.Fatal(err)
+	}
+	if c.images, err = compute.NewImagesRESTClient(t.Context(), options...); err != nil {
 		t.Fatal(err)
 	}
 	return c

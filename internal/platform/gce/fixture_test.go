@@ -5,6 +5,8 @@ package gce
 
 import (
 	"context"
+	"crypto/ed25519"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"net/http"
@@ -17,10 +19,12 @@ import (
 
 	compute "cloud.google.com/go/compute/apiv1"
 	"cloud.google.com/go/compute/apiv1/computepb"
+	sshlib "golang.org/x/crypto/ssh"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform/ssh"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform/sshhost"
 	"github.com/holdfastdb/terraform-provider-holdfast/test/gcefake/emulator"
 )
 
@@ -40,7 +44,8 @@ type guests struct {
 
 func (g *guests) Start(_ context.Context, m emulator.Machine) error {
 	fmt.Fprintf(m.Guest.Serial(1), "%s login: \r\n", m.Name)
-	if _, silent := g.silent.Load(m.Name); !silent {
+	_, silent := g.silent.Load(m.Name)
+	if _, all := g.silent.Load("*"); !silent && !all {
 		m.Guest.SetAttribute("hostkeys", hostKeyType, hostKey)
 	}
 	return nil
@@ -129,7 +134,7 @@ func (c *cloud) open(changes ...func(*Config)) *Platform {
 func (c *cloud) openWith(on *machines, changes ...func(*Config)) *Platform {
 	c.t.Helper()
 	cfg := testConfig()
-	cfg.API = API{Endpoint: c.url, RetryFor: 10 * time.Second}
+	cfg.API, cfg.Access.Key = API{Endpoint: c.url, RetryFor: 10 * time.Second}, sshhost.Key{PEM: privateKey()}
 	for _, change := range changes {
 		change(&cfg)
 	}
@@ -144,6 +149,19 @@ func (c *cloud) openWith(on *machines, changes ...func(*Config)) *Platform {
 	c.t.Cleanup(func() { _ = p.Close() })
 	return p
 }
+
+// privateKey is what machines are logged in to with, in PEM form.
+var privateKey = sync.OnceValue(func() []byte {
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		panic(err)
+	}
+	block, err := sshlib.MarshalPrivateKey(private, "")
+	if err != nil {
+		panic(err)
+	}
+	return pem.EncodeToMemory(block)
+})
 
 func testConfig() Config {
 	return Config{

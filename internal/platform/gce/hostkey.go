@@ -62,22 +62,35 @@ func (p *Platform) keysOf(ctx context.Context, i instance, wait bool) ([]string,
 	if wait {
 		p.told.step("node %s: waiting for machine %s to tell its host keys", i.node(), i.name)
 	}
-	give := time.Now().Add(p.cfg.BootTimeout)
-	for pause := p.client.first; ; pause = min(pause*2, 5*time.Second) {
-		keys, err := p.client.readKeys(ctx, i)
+	patience := p.cfg.BootTimeout
+	if !wait {
+		patience = 0
+	}
+	keys, err := p.client.awaitKeys(ctx, i, patience)
+	if len(keys) > 0 {
+		p.mu.Lock()
+		p.mu.keys[i.id] = keys
+		p.mu.Unlock()
+	}
+	return keys, err
+}
+
+// awaitKeys are the host keys of a machine, which may take patience to tell them. Without any patience, there are
+// none where it tells none.
+func (c *client) awaitKeys(ctx context.Context, i instance, patience time.Duration) ([]string, error) {
+	give := time.Now().Add(patience)
+	for pause := c.first; ; pause = min(pause*2, 5*time.Second) {
+		keys, err := c.readKeys(ctx, i)
 		missing := errors.Is(err, ErrNotFound) || err == nil && len(keys) == 0
 		switch {
 		case err == nil && len(keys) > 0:
-			p.mu.Lock()
-			p.mu.keys[i.id] = keys
-			p.mu.Unlock()
 			return keys, nil
-		case !wait && (missing || errors.Is(err, ErrPermission)):
+		case patience == 0 && (missing || errors.Is(err, ErrPermission)):
 			return nil, nil
 		case !missing:
 			return nil, advised("its host keys are not known", err)
 		case time.Now().Add(pause).After(give):
-			return nil, p.client.silent(ctx, i)
+			return nil, c.silent(ctx, i)
 		}
 		if err := gax.Sleep(ctx, pause); err != nil {
 			return nil, err

@@ -75,6 +75,8 @@ type flight struct {
 	p   *Platform
 	ctx context.Context
 	c   platform.Cluster
+	// baking: its only node is the machine that an image is baked on, which is none.
+	baking bool
 
 	mu      sync.Mutex // guards what follows, until survey returns
 	wg      sync.WaitGroup
@@ -85,6 +87,14 @@ type flight struct {
 	quotas  map[string][]*computepb.Quota     // by region; "" is the project
 	types   map[string]*computepb.MachineType // by zone/name
 	images  map[string]*computepb.Image       // as they were asked for
+}
+
+// of says whose something is.
+func (f *flight) of(nodes ...string) string {
+	if f.baking {
+		return ""
+	}
+	return " of node " + strings.Join(nodes, ", ")
 }
 
 // ask runs one question beside the others. What it returns is found to be in the way.
@@ -109,6 +119,17 @@ func keep[V any](f *flight, m *map[string]V, key string, v V) {
 
 // survey asks everything at once.
 func (f *flight) survey() {
+	f.ask(func() (err error) {
+		f.have, err = f.p.client.observe(f.ctx, f.p.cfg)
+		return advised("the project cannot be looked at", err)
+	})
+	f.askPlaces()
+	f.askNames()
+	f.wg.Wait()
+}
+
+// askPlaces asks for the project, and for what machines are made of and in.
+func (f *flight) askPlaces() {
 	p, cfg := f.p, f.p.cfg
 	f.wg.Go(func() {
 		project, err := p.client.getProject(f.ctx)
@@ -116,10 +137,6 @@ func (f *flight) survey() {
 		if err != nil {
 			f.project = advised("project "+cfg.Project, fmt.Errorf("%w: %w", errProject, err))
 		}
-	})
-	f.ask(func() (err error) {
-		f.have, err = p.client.observe(f.ctx, cfg)
-		return advised("the project cannot be looked at", err)
 	})
 	zones, regions, kinds, images := map[string][]string{}, map[string]bool{}, map[[2]string]bool{}, map[string]bool{}
 	for _, n := range f.c.Nodes {
@@ -161,8 +178,6 @@ func (f *flight) survey() {
 	if cfg.Network != "" {
 		f.ask(f.checkNetwork)
 	}
-	f.askNames()
-	f.wg.Wait()
 }
 
 // askNames asks who has the names of disks and instances: the observation sees only what is
@@ -229,13 +244,16 @@ func (f *flight) zone(zone string, nodes []string) error {
 	z, err := f.p.client.getZone(f.ctx, zone)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return &platform.Error{What: "zone " + zone + " of node " + strings.Join(nodes, ", "), Err: ErrNotFound, Next: "Name one that gcloud compute zones list shows."}
+		return &platform.Error{What: "zone " + zone + f.of(nodes...), Err: ErrNotFound, Next: "Name one that gcloud compute zones list shows."}
 	case err != nil:
 		return advised("zone "+zone, err)
 	case z.GetStatus() == "DOWN":
 		return &platform.Error{What: "zone " + zone, Err: errZoneDown, Next: "Wait, or use another zone."}
 	}
-	kinds := map[string]bool{f.p.cfg.SideDisk.Type: true}
+	kinds := map[string]bool{}
+	if side := f.p.cfg.SideDisk.Type; side != "" {
+		kinds[side] = true
+	}
 	for _, n := range nodes {
 		kinds[f.p.cfg.boot(f.p.cfg.Nodes[n].MachineType)] = true
 	}
@@ -279,7 +297,7 @@ func foreign(what string) error {
 
 // subnetwork asks for a node's subnetwork.
 func (f *flight) subnetwork(node string, n Node, at string) error {
-	what := "subnetwork " + n.Subnetwork + " of node " + node
+	what := "subnetwork " + n.Subnetwork + f.of(node)
 	if !f.ours(at) {
 		return foreign(what)
 	}

@@ -120,6 +120,30 @@ var scenarios = []scenario{
 			"disk us-east4-a/orders-a-side: side of node a, pd-ssd, 25 GB, with orders-a",
 			"instance us-east4-a/orders-a: node a, n2-standard-4, RUNNING, disks boot! data-1 side data-2",
 		}},
+	{name: "bake", prepare: func(*cloud) {},
+		run: func(ctx context.Context, p *Platform) error {
+			b := p.Bakery()
+			b.bake, b.killed, b.word = baked(nil), true, func() string { return "h0123" }
+			_, err := b.Bake(ctx, testRecipe, Ingredients{Oven: testOven}, func(string) {})
+			return err
+		},
+		want: []string{"image " + testRecipe.Image() + ": READY, base, held"}},
+	{name: "image changed", prepare: func(c *cloud) { c.bake() },
+		run: func(ctx context.Context, p *Platform) error {
+			r := testRecipe
+			r.Family, r.Labels = "other", map[string]string{"team": "search"}
+			_, err := p.Bakery().Change(ctx, r, func(string) {})
+			return err
+		},
+		want: []string{"image " + testRecipe.Image() + ": READY, other, held, team=search"}},
+	{name: "image deleted", prepare: func(c *cloud) { c.bake() },
+		run: func(ctx context.Context, p *Platform) error {
+			i, err := p.Bakery().Find(ctx, testRecipe.Image())
+			if err != nil || i == nil {
+				return err
+			}
+			return p.Bakery().Delete(ctx, testRecipe.Name, i.Name, i.Hold, func(string) {})
+		}},
 	{name: "destroy", prepare: func(c *cloud) { c.ensure(c.open(), testCluster("a")) },
 		run: func(ctx context.Context, p *Platform) error { return p.Destroy(ctx, testID, nil) }},
 }
@@ -165,10 +189,11 @@ func (s scenario) places(t *testing.T) []emulator.Fault {
 	if err := s.run(t.Context(), c.open(s.changes()...)); err != nil {
 		t.Fatal(err)
 	}
+	calls := c.Calls()[before:]
 	s.check(c, nil, "no fault")
 	var out []emulator.Fault
 	count := map[string]int{}
-	for _, call := range c.Calls()[before:] {
+	for _, call := range calls {
 		target := call.Scope + "/" + strings.Split(strings.TrimPrefix(call.Method, "compute."), ".")[0] + "/" + call.Name
 		if strings.HasSuffix(call.Method, "Operations.wait") {
 			target = call.Scope + "/" // operations have new names each time
@@ -239,7 +264,7 @@ func (s scenario) fault(t *testing.T, place emulator.Fault, f fault) {
 // check holds the project to what it should be; ids are the disks that must still be there.
 func (s scenario) check(c *cloud, ids map[string]uint64, what string) {
 	c.t.Helper()
-	if diff := cmp.Diff(s.want, c.project().summary()); diff != "" {
+	if diff := cmp.Diff(s.want, append(c.project().summary(), c.images()...)); diff != "" {
 		c.t.Errorf("%s: %s", what, diff)
 	}
 	if len(ids) > 0 && s.name != "destroy" {

@@ -119,18 +119,22 @@ func (n Node) clusterAddress() (string, error) {
 
 // host is the way to the machine. attempts may be nil.
 func (c Config) host(n Node, attempts chan struct{}, progress func(string)) (*sshhost.Host, error) {
+	way := c.Access.way(n)
+	way.UserComes, way.Attempts, way.Progress = c.Replaceable, attempts, progress
+	return sshhost.New(way)
+}
+
+// way is how a machine is reached.
+func (a Access) way(n Node) sshhost.Config {
 	key := sshhost.HostKey{Given: n.HostKeys}
 	if len(n.HostKeys) == 0 {
-		key = sshhost.HostKey{File: c.Access.KnownHosts, Record: c.Access.Record}
+		key = sshhost.HostKey{File: a.KnownHosts, Record: a.Record}
 	}
-	return sshhost.New(sshhost.Config{
-		Endpoint:       sshhost.Endpoint{User: n.User, Address: n.Address, Port: n.Port, Key: c.Access.Key, HostKey: key},
-		Jump:           c.Access.Jump,
-		AttemptTimeout: c.Access.AttemptTimeout,
-		BootTimeout:    c.Access.BootTimeout,
-		UserComes:      c.Replaceable,
-		Attempts:       attempts,
+	return sshhost.Config{
+		Endpoint:       sshhost.Endpoint{User: n.User, Address: n.Address, Port: n.Port, Key: a.Key, HostKey: key},
+		Jump:           a.Jump,
+		AttemptTimeout: a.AttemptTimeout,
+		BootTimeout:    a.BootTimeout,
 		Bridge:         func(socket string) []string { return []string{binaryPath, "agent", "connect", socket} },
-		Progress:       progress,
-	})
+	}
 }

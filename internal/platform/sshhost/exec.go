@@ -37,6 +37,9 @@ type Command struct {
 	// Timeout ends it on the machine, too, also when the connection is gone. 0: none.
 	// Without one, a command of root's whose context ends may run on.
 	Timeout time.Duration
+	// Line, which may be nil, is told each line of its standard output as it comes, without secrets. It must
+	// not block.
+	Line func(string)
 	// OutputLimit is how many bytes of each output are kept, its end. 64 KiB.
 	OutputLimit int
 }

@@ -34,7 +34,10 @@ func (r *running) do(ctx context.Context, line, head string, release func()) (Re
 	limit := cmp.Or(r.cmd.OutputLimit, defaultOutput)
 	// A secret that was cut in two is dropped from a tail, which is to have errorTail bytes all the same.
 	stdout, stderr := &tail{limit: limit + r.redact.longest}, &tail{limit: limit + r.redact.longest}
-	session.Stdout, session.Stderr = stdout, stderr
+	told := &lines{Writer: stdout, redact: r.redact}
+	told.mu.tell = r.cmd.Line
+	defer told.shut()
+	session.Stdout, session.Stderr = told, stderr
 	stdin, err := session.StdinPipe()
 	if err == nil {
 		err = session.Start(line)

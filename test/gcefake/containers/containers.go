@@ -6,10 +6,14 @@
 package containers
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -62,20 +66,53 @@ func (c *Containers) Close() error {
 	return errors.Join(append(errs, c.files.Close())...)
 }
 
-var errImage = errors.New("machines of this kind have one image: projects/debian-cloud/global/images/family/debian-12")
+var errImage = errors.New("machines of this kind begin as projects/debian-cloud/global/images/family/debian-12, or as an image of such a one's disk")
+
+// imagePath is where the content of an image is kept: what its disk had changed of the first image.
+func (c *Containers) imagePath(link string) string {
+	sum := sha256.Sum256([]byte(link))
+	return c.files.Aside("image-" + hex.EncodeToString(sum[:8]))
+}
+
+// CreateImage implements emulator.Machines.
+func (c *Containers) CreateImage(ctx context.Context, image string, of emulator.Disk) error {
+	if of.Image == "" {
+		return fmt.Errorf("%w: a blank disk", errImage)
+	}
+	return copyTree(ctx, filepath.Join(c.files.Path(of), "upper"), c.imagePath(image))
+}
+
+// DeleteImage implements emulator.Machines.
+func (c *Containers) DeleteImage(_ context.Context, image string) error {
+	return os.RemoveAll(c.imagePath(image))
+}
+
+// copyTree copies a directory with all that an overlay's has: owners, devices, attributes.
+func copyTree(ctx context.Context, from, to string) error {
+	out, err := exec.CommandContext(ctx, "cp", "--archive", "--no-target-directory", from, to).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("copy %s: %w: %s", from, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
 
 // CreateDisk implements emulator.Machines.
-func (c *Containers) CreateDisk(_ context.Context, d emulator.Disk) error {
+func (c *Containers) CreateDisk(ctx context.Context, d emulator.Disk) error {
 	if d.Image == "" {
 		return c.files.Create(d)
 	}
-	if !isImage(d.Image) {
+	made := c.imagePath(d.Image)
+	_, err := os.Lstat(made)
+	if err != nil && !isImage(d.Image) {
 		return fmt.Errorf("%w: not %s", errImage, d.Image)
 	}
 	for _, name := range []string{"upper", "work", "root"} {
 		if err := os.MkdirAll(filepath.Join(c.files.Path(d), name), 0o755); err != nil {
 			return err
 		}
+	}
+	if err == nil {
+		return copyTree(ctx, made, filepath.Join(c.files.Path(d), "upper"))
 	}
 	return nil
 }

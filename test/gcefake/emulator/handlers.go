@@ -31,6 +31,7 @@ func init() {
 
 		"compute.images.insert": insertImage, "compute.images.get": getImage, "compute.images.getFromFamily": getImageFromFamily,
 		"compute.images.list": listImages, "compute.images.delete": deleteImage,
+		"compute.images.patch": patchImage, "compute.images.setLabels": setImageLabels,
 
 		"compute.disks.insert": insertDisk, "compute.disks.get": getDisk, "compute.disks.list": listDisks, "compute.disks.aggregatedList": aggregatedDisks,
 		"compute.disks.delete": deleteDisk, "compute.disks.resize": resizeDisk, "compute.disks.update": updateDisk, "compute.disks.setLabels": setDiskLabels,

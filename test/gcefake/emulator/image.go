@@ -4,6 +4,7 @@
 package emulator
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -159,8 +160,10 @@ func insertImage(s *Server, r *request) (answer, error) {
 		i.GuestOsFeatures = d.GetGuestOsFeatures()
 	}
 	s.mu.images.put("global", i)
+	of := s.diskLocked(d)
 	return s.beginLocked(r, work{
 		verb: "insert", target: self, id: i.GetId(), hold: []ref{source},
+		act:    func(ctx context.Context) error { return s.config.Machines.CreateImage(ctx, self.link(), of) },
 		commit: func() { i.Status = new("READY") },
 		undo:   func() { s.mu.images.remove("global", i.GetName()) },
 	}), nil
@@ -179,7 +182,62 @@ func deleteImage(s *Server, r *request) (answer, error) {
 	i.Status = new("DELETING")
 	return s.beginLocked(r, work{
 		verb: "delete", target: self, id: i.GetId(),
+		act:    func(ctx context.Context) error { return s.config.Machines.DeleteImage(ctx, i.GetSelfLink()) },
 		commit: func() { s.mu.images.remove("global", i.GetName()) },
 		undo:   func() { i.Status = &before },
 	}), nil
+}
+
+// patchImage changes the family and the description; nothing else of an image can be.
+func patchImage(s *Server, r *request) (answer, error) {
+	want := &computepb.Image{}
+	if err := r.decode(want); err != nil {
+		return nil, err
+	}
+	self, i, err := s.changeImageLocked(r)
+	if err != nil {
+		return nil, err
+	}
+	if want.GetFamily() != "" && !rfc1035.MatchString(want.GetFamily()) {
+		return nil, invalid("resource.family", want.GetFamily(), "Must be a match of regex '%s'.", rfc1035)
+	}
+	return s.beginLocked(r, work{verb: "patch", target: self, id: i.GetId(), commit: func() {
+		if want.Family != nil {
+			i.Family = want.Family
+		}
+		if want.Description != nil {
+			i.Description = want.Description
+		}
+	}}), nil
+}
+
+func setImageLabels(s *Server, r *request) (answer, error) {
+	want := &computepb.GlobalSetLabelsRequest{}
+	if err := r.decode(want); err != nil {
+		return nil, err
+	}
+	self, i, err := s.changeImageLocked(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkFingerprint("labels", want.GetLabelFingerprint(), i.GetLabelFingerprint()); err != nil {
+		return nil, err
+	}
+	if err := checkLabels("labels", want.GetLabels()); err != nil {
+		return nil, err
+	}
+	return s.beginLocked(r, work{verb: "setLabels", target: self, id: i.GetId(), commit: func() {
+		i.Labels, i.LabelFingerprint = want.GetLabels(), new(labelFingerprint(want.GetLabels()))
+	}}), nil
+}
+
+// changeImageLocked returns the image of a request, which must be in nobody else's hands, and what it is called.
+func (s *Server) changeImageLocked(r *request) (ref, *computepb.Image, error) {
+	self := s.ref(r)
+	i, err := s.mu.images.get(self)
+	if err != nil {
+		return self, nil, err
+	}
+	self.name = i.GetName()
+	return self, i, s.readyLocked(self)
 }

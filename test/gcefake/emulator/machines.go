@@ -22,6 +22,11 @@ type Machines interface {
 	// instance that sees it grow, nil for none.
 	ResizeDisk(ctx context.Context, d Disk, machine *Machine) error
 	DeleteDisk(context.Context, Disk) error
+	// CreateImage keeps the content of a disk, which no machine with power has. image is its link, as Disk.Image
+	// of the disks that begin as it.
+	CreateImage(ctx context.Context, image string, of Disk) error
+	// DeleteImage forgets it. Disks that began as it stay what they are.
+	DeleteImage(ctx context.Context, image string) error
 
 	// Start boots an instance, a new one or one that was stopped.
 	Start(context.Context, Machine) error
@@ -113,6 +118,8 @@ var _ Machines = None{}
 func (None) CreateDisk(context.Context, Disk) error                { return nil }
 func (None) ResizeDisk(context.Context, Disk, *Machine) error      { return nil }
 func (None) DeleteDisk(context.Context, Disk) error                { return nil }
+func (None) CreateImage(context.Context, string, Disk) error       { return nil }
+func (None) DeleteImage(context.Context, string) error             { return nil }
 func (None) Start(context.Context, Machine) error                  { return nil }
 func (None) Stop(context.Context, Machine) error                   { return nil }
 func (None) Reset(context.Context, Machine) error                  { return nil }

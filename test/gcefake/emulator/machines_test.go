@@ -44,6 +44,12 @@ func (r *recorder) ResizeDisk(_ context.Context, d Disk, m *Machine) error {
 func (r *recorder) DeleteDisk(_ context.Context, d Disk) error {
 	return r.note("delete disk %s", d.Name)
 }
+func (r *recorder) CreateImage(_ context.Context, image string, of Disk) error {
+	return r.note("create image %s of %s", lastPart(image), of.Name)
+}
+func (r *recorder) DeleteImage(_ context.Context, image string) error {
+	return r.note("delete image %s", lastPart(image))
+}
 func (r *recorder) Start(_ context.Context, m Machine) error {
 	return r.note("start %s %d CPUs %d MB%s", m.Name, m.CPUs, m.MemoryMB, places(m))
 }

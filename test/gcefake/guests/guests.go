@@ -80,6 +80,14 @@ func (g *Guests) CreateDisk(_ context.Context, d emulator.Disk) error {
 	return nil
 }
 
+var errNoImages = errors.New("no images are made of machines of this kind")
+
+// CreateImage implements emulator.Machines.
+func (*Guests) CreateImage(context.Context, string, emulator.Disk) error { return errNoImages }
+
+// DeleteImage implements emulator.Machines.
+func (*Guests) DeleteImage(context.Context, string) error { return nil }
+
 // ResizeDisk implements emulator.Machines.
 func (g *Guests) ResizeDisk(ctx context.Context, d emulator.Disk, m *emulator.Machine) error {
 	if d.Image != "" {

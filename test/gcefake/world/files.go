@@ -28,6 +28,9 @@ func (f Files) Path(d emulator.Disk) string {
 	return filepath.Join(f.dir, "disk-"+strconv.FormatUint(d.ID, 10))
 }
 
+// Aside is the path of something else that belongs to the project's disks.
+func (f Files) Aside(name string) string { return filepath.Join(f.dir, name) }
+
 // Create makes a blank disk.
 func (f Files) Create(d emulator.Disk) error {
 	file, err := os.OpenFile(f.Path(d), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
