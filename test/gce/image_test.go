@@ -62,7 +62,7 @@ func TestImage(t *testing.T) {
 	c.tf.File(t, "image.tf", baked)
 	c.tf.File(t, "image_override.tf", ofImage)
 	c.tf.File(t, "kept.tf", kept)
-	if out := c.plan(); !regexp.MustCompile(`image_name += "`+c.name+`-base-[0-9a-f]{10}"`).MatchString(out) {
+	if out := c.plan(); !regexp.MustCompile(`image_name += "` + c.name + `-base-[0-9a-f]{10}"`).MatchString(out) {
 		t.Errorf("the plan does not name the image:\n%s", out)
 	}
 	c.tf.Apply(t)
@@ -84,9 +84,7 @@ func TestImage(t *testing.T) {
 	}
 
 	c.configure("content", "second")
-	out := c.plan()
-	t.Log(out)
-	if !strings.Contains(out, "must be replaced") || !strings.Contains(out, "# forces replacement") {
+	if out := c.plan(); !strings.Contains(out, "must be replaced") || !strings.Contains(out, "# forces replacement") {
 		t.Errorf("the plan for another content:\n%s", out)
 	}
 	c.tf.Apply(t)

@@ -6,6 +6,7 @@
 package gce
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"slices"
@@ -14,7 +15,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/compute/apiv1/computepb"
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"google.golang.org/api/iterator"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/test/gcefake/emulator"
@@ -38,8 +39,8 @@ func TestSweep(t *testing.T) {
 	if gone := c.sweep(time.Now().Add(-sweepAge)); len(gone) > 0 {
 		t.Errorf("somebody still works with it: %v", gone)
 	}
-	want := []string{"disk acc-x-a-data-1", "firewall rule holdfast-acc-x-nodes", "instance acc-x-a"}
-	if diff := cmp.Diff(want, c.sweep(time.Now().Add(time.Minute))); diff != "" {
+	want := []string{"disk acc-x-a-data-1", "firewall rule holdfast-acc-x-nodes", "image acc-x-base-1", "instance acc-x-a"}
+	if diff := gocmp.Diff(want, c.sweep(time.Now().Add(time.Minute))); diff != "" {
 		t.Errorf("removed: %s", diff)
 	}
 	for name, want := range map[string]int{ours: 0, foreign: 3} {
@@ -66,6 +67,8 @@ func (c *cloud) made(name string) {
 		},
 		NetworkInterfaces: []*computepb.NetworkInterface{{Network: new("projects/" + c.project + "/global/networks/default")}},
 	}}))
+	c.done(c.images.Insert(ctx, &computepb.InsertImageRequest{Project: c.project, ImageResource: &computepb.Image{Name: new(name + "-base-1"),
+		SourceDisk: new(link + "/disks/" + name + "-a-data-1"), Labels: map[string]string{"holdfast-image": name + "-base"}}, ForceCreate: new(true)}))
 }
 
 // sweep removes what carries the name of a test's cluster and was made before a time, and says what.
@@ -92,7 +95,7 @@ func (c *cloud) sweep(before time.Time) (gone []string) {
 			break
 		}
 		for _, i := range pair.Value.GetInstances() {
-			if !old(i.GetLabels()["holdfast-name"], i.GetCreationTimestamp()) {
+			if !old(owner(i.GetLabels()), i.GetCreationTimestamp()) {
 				continue
 			}
 			gone = append(gone, "instance "+i.GetName())
@@ -108,7 +111,7 @@ func (c *cloud) sweep(before time.Time) (gone []string) {
 			break
 		}
 		for _, d := range pair.Value.GetDisks() {
-			if old(d.GetLabels()["holdfast-name"], d.GetCreationTimestamp()) {
+			if old(owner(d.GetLabels()), d.GetCreationTimestamp()) {
 				gone = append(gone, "disk "+d.GetName())
 				c.done(c.disks.Delete(ctx, &computepb.DeleteDiskRequest{Project: c.project, Zone: zone(d.GetZone()), Disk: d.GetName()}))
 			}
@@ -124,6 +127,21 @@ func (c *cloud) sweep(before time.Time) (gone []string) {
 			c.done(c.firewalls.Delete(ctx, &computepb.DeleteFirewallRequest{Project: c.project, Firewall: f.GetName()}))
 		}
 	}
+	for it := c.images.List(ctx, &computepb.ListImagesRequest{Project: c.project}); ; {
+		i, err := it.Next()
+		if !next(err) {
+			break
+		}
+		if old(owner(i.GetLabels()), i.GetCreationTimestamp()) {
+			gone = append(gone, "image "+i.GetName())
+			c.done(c.images.Delete(ctx, &computepb.DeleteImageRequest{Project: c.project, Image: i.GetName()}))
+		}
+	}
 	slices.Sort(gone)
 	return gone
+}
+
+// owner is the name of the cluster, or of the image, that something is there for.
+func owner(labels map[string]string) string {
+	return cmp.Or(labels["holdfast-name"], labels["holdfast-image"])
 }

@@ -58,7 +58,10 @@ func TestMain(m *testing.M) {
 }
 
 func standIn(args []string) error {
-	if len(args) < 2 || args[0] != "agent" {
+	if len(args) == 3 && args[0] == "image" && args[1] == "prepare" {
+		return prepare(os.Stdin)
+	}
+	if len(args) < 2 || args[0] != "agent" && args[0] != "image" {
 		return fmt.Errorf("no such command: %q", args)
 	}
 	self, err := os.ReadFile("/proc/self/exe")
@@ -77,6 +80,8 @@ func standIn(args []string) error {
 		}
 	}
 	switch {
+	case args[0] == "image":
+		return nil
 	case args[1] == "connect" && len(args) == 3:
 		return connect(args[2])
 	case args[1] == "serve" && len(args) == 3:
@@ -88,6 +93,24 @@ func standIn(args []string) error {
 		return remove(args[3])
 	}
 	return fmt.Errorf("no such command: %q", args)
+}
+
+// prepare tells the names of the steps, and shows a secret as a bad step does. A step "fails" does.
+func prepare(in io.Reader) error {
+	var recipe struct {
+		Steps   []agentapi.Step
+		Secrets agentapi.Secrets
+	}
+	if err := json.NewDecoder(in).Decode(&recipe); err != nil {
+		return err
+	}
+	for _, s := range recipe.Steps {
+		fmt.Printf("step %s with %s\n", s.Name, recipe.Secrets["token"])
+		if s.Name == "fails" {
+			return fmt.Errorf("it failed with %s", recipe.Secrets["token"])
+		}
+	}
+	return nil
 }
 
 func connect(socket string) error {

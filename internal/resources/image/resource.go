@@ -182,13 +182,11 @@ func (r *Resource) Create(ctx context.Context, req resource.CreateRequest, resp 
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	made, err := b.Bake(ctx, recipe, with, r.progress(ctx, &m))
-	if err != nil {
-		fail(err)
-		return
+	var made gce.Image
+	if _, err = b.Bake(ctx, recipe, with, r.progress(ctx, &m)); err == nil {
+		made, err = b.Change(ctx, recipe, r.progress(ctx, &m)) // one that was taken over may have another family
 	}
-	// Family and labels of one that was taken over may be others.
-	if made, err = b.Change(ctx, recipe, r.progress(ctx, &m)); err != nil {
+	if err != nil {
 		fail(err)
 		return
 	}

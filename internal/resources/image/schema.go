@@ -77,7 +77,7 @@ func (r *Resource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *r
 		"timeouts":      timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "An image of Compute Engine for a cluster's machines, with agent and engine and whatever else they need. It is baked on a machine that is there for it alone: created, provisioned over SSH, taken from what is its alone (host keys, machine id), stopped, and deleted once the image is made. " +
+		MarkdownDescription: "An image of Compute Engine for a cluster's machines, with agent and engine and whatever else they need. It is baked on a machine that is there for it alone, over SSH; what is that machine's alone (host keys, machine id) is removed, and the machine is deleted once the image is made. " +
 			"A machine of such an image starts without the internet and without steps that install packages.\n\nWhat is in an image decides its name, so a plan shows when there will be another one; machines of a cluster that takes it are then replaced one at a time, with their disks kept. " +
 			"A run that was killed leaves a machine: the next apply removes it.",
 		Attributes: attributes,
