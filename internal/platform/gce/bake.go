@@ -160,8 +160,15 @@ func (b *Bakery) Bake(ctx context.Context, r Recipe, with Ingredients, progress 
 	hold := b.word()
 	if there != nil {
 		progress("image " + there.Name + " is there already")
-		if err := b.client.labelImage(ctx, *there, r.labelled(hold)); err != nil {
-			return Image{}, advised("take image "+there.Name+" over", err)
+		err := b.patiently(ctx, func() error {
+			is, err := b.made(ctx, r)
+			if err != nil {
+				return err
+			}
+			return advised("take image "+is.Name+" over", b.client.labelImage(ctx, is, r.labelled(hold)))
+		})
+		if err != nil {
+			return Image{}, err
 		}
 		return b.made(ctx, r)
 	}
@@ -330,8 +337,33 @@ func unused(machines []instance, disks []disk) []disk {
 	return out
 }
 
+// patiently tries again while a run that was cut, or somebody else, is at work on the image: what try sees is then
+// of the past, and it looks again.
+func (b *Bakery) patiently(ctx context.Context, try func() error) error {
+	const patience = 2 * time.Minute
+	give := time.Now().Add(patience)
+	for pause := b.client.first; ; pause = min(pause*2, 5*time.Second) {
+		err := try()
+		if !errors.Is(err, ErrNotReady) && !errors.Is(err, ErrConflict) || time.Now().Add(pause).After(give) {
+			return err
+		}
+		if err := gax.Sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
 // Change gives an image the recipe's family and labels.
 func (b *Bakery) Change(ctx context.Context, r Recipe, progress func(string)) (Image, error) {
+	var i Image
+	err := b.patiently(ctx, func() (err error) {
+		i, err = b.change(ctx, r, progress)
+		return err
+	})
+	return i, err
+}
+
+func (b *Bakery) change(ctx context.Context, r Recipe, progress func(string)) (Image, error) {
 	i, err := b.made(ctx, r)
 	if err != nil {
 		return i, err
@@ -369,5 +401,5 @@ func (b *Bakery) Delete(ctx context.Context, recipe, image, hold string, progres
 		return nil
 	}
 	progress("deleting image " + image)
-	return advised("delete image "+image, b.client.deleteImage(ctx, image))
+	return b.patiently(ctx, func() error { return advised("delete image "+image, b.client.deleteImage(ctx, image)) })
 }
