@@ -275,7 +275,7 @@ func (b *Bakery) settled(ctx context.Context, r Recipe) (*Image, error) {
 			return nil, nil //nolint:nilnil // there is none
 		case !i.ours(r.Name):
 			return nil, notOurs(*i)
-		case i.ready:
+		case i.status == "READY":
 			return i, nil
 		case i.status == "FAILED":
 			if err := b.client.deleteImage(ctx, i.Name); err != nil {
@@ -293,7 +293,7 @@ func (b *Bakery) settled(ctx context.Context, r Recipe) (*Image, error) {
 // sweep removes machines and disks that are there for a recipe.
 func (b *Bakery) sweep(ctx context.Context, recipe string, progress func(string)) error {
 	filter := fmt.Sprintf("labels.%s=%q", labelImage, recipe)
-	for round := range rounds {
+	for range rounds {
 		var machines []instance
 		var disks []disk
 		var errs [2]error
@@ -313,7 +313,8 @@ func (b *Bakery) sweep(ctx context.Context, recipe string, progress func(string)
 			for _, stage := range t.stages {
 				for _, a := range stage {
 					progress(strings.TrimSpace(a.line("")))
-					if err := b.client.act(ctx, Config{}, a); err != nil && (!stale(err) || round == rounds-1) {
+					err := b.patiently(ctx, func() error { return b.client.act(ctx, Config{}, a) })
+					if err != nil && !stale(err) { // else the next look says what became of it
 						failed.add(advised(string(a.do)+" "+a.name, err))
 					}
 				}
@@ -337,8 +338,8 @@ func unused(machines []instance, disks []disk) []disk {
 	return out
 }
 
-// patiently tries again while a run that was cut, or somebody else, is at work on the image: what try sees is then
-// of the past, and it looks again.
+// patiently tries again while a run that was cut, or somebody else, is at work on the same thing: what try saw
+// is then of the past.
 func (b *Bakery) patiently(ctx context.Context, try func() error) error {
 	const patience = 2 * time.Minute
 	give := time.Now().Add(patience)

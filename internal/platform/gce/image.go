@@ -56,10 +56,7 @@ const maxRecipe = maxName - 1 - fingerprintLength
 // the source's family, or another holdfast binary, is none: whoever wants that names a trigger.
 func (r Recipe) Image() string { return r.Name + "-" + r.fingerprint() }
 
-var (
-	errRecipe = fmt.Errorf("not lower-case letters, digits and hyphens, with a letter first and no hyphen last, %d at most", maxRecipe)
-	errFamily = errName
-)
+var errRecipe = fmt.Errorf("not lower-case letters, digits and hyphens, with a letter first and no hyphen last, %d at most", maxRecipe)
 
 func (r Recipe) validate() error {
 	var all problems
@@ -73,7 +70,7 @@ func (r Recipe) validate() error {
 		wrong("source image", r.Source, errPath)
 	}
 	if r.Family != "" && !nameRE.MatchString(r.Family) {
-		wrong("family", r.Family, errFamily)
+		wrong("family", r.Family, errName)
 	}
 	for _, k := range slices.Sorted(maps.Keys(r.Labels)) {
 		if strings.HasPrefix(k, "holdfast-") {
@@ -104,7 +101,6 @@ type Image struct {
 	// Source is the image that it began as, and Binary the SHA-256 of the holdfast binary in it: as its description says.
 	Source, Binary string
 
-	ready  bool
 	status string // PENDING, READY, FAILED, DELETING
 	print  string // fingerprint of the labels
 	all    map[string]string
@@ -125,7 +121,7 @@ func describe(source, binary string) string {
 
 func imageOf(row *computepb.Image) Image {
 	i := Image{Name: row.GetName(), Family: row.GetFamily(), Labels: map[string]string{}, SizeGB: row.GetDiskSizeGb(),
-		status: row.GetStatus(), ready: row.GetStatus() == "READY", print: row.GetLabelFingerprint(), all: row.GetLabels()}
+		status: row.GetStatus(), print: row.GetLabelFingerprint(), all: row.GetLabels()}
 	for k, v := range row.GetLabels() {
 		switch {
 		case k == labelImage:
