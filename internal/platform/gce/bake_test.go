@@ -260,3 +260,17 @@ func TestBakeSilent(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 }
+
+// A machine that something else is being done with, for longer than a few looks take, is waited for.
+func TestBakeWaits(t *testing.T) {
+	c := newCloud(t, emulator.Config{})
+	const refusals = 2 * rounds
+	for call := range refusals {
+		c.Inject(emulator.Fault{Method: "compute.instances.delete", Call: call + 1,
+			HTTP: &emulator.HTTPError{Status: 400, Reason: "resourceNotReady", Message: "The resource is not ready"}})
+	}
+	c.bake()
+	if left := c.project().summary(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
