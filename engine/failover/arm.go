@@ -20,6 +20,9 @@ import (
 //	 ▲                                                      │ not well, or its journal
 //	 └────────── recorded ◀──────────── disarmed ◀──────────┘ failed; no epoch open
 //
+// A side that fails may be a disk that was unplugged: nothing of it is kept open, so that
+// it can be unmounted, and what is mounted in its place later is opened by its path.
+//
 // The armer decides and makes journals, which the side may hold for as long as
 // it hangs. The applier writes the record, since nothing else touches the
 // primary, between two operations.
@@ -75,6 +78,13 @@ func (l *Log) tend() time.Duration {
 	case l.mu.closed:
 	case trouble != nil && !l.mu.led.open:
 		l.disarmLocked(trouble)
+		if !errors.Is(trouble, ErrHung) {
+			old := a.journal
+			a.journal = nil
+			l.mu.Unlock()
+			l.letGoOf(old)
+			return tendEvery
+		}
 	case trouble == nil && !a.want:
 		if a.journal == nil || a.stale {
 			old := a.journal
@@ -89,18 +99,28 @@ func (l *Log) tend() time.Duration {
 	return tendEvery
 }
 
-// remake opens the journal of a side that is not armed, in place of one that failed.
-func (l *Log) remake(old *journal) time.Duration {
+// letGoOf closes the journal of a side that is not armed, and reports whether the side
+// let it. Nothing in it is needed.
+func (l *Log) letGoOf(old *journal) bool {
+	if old == nil {
+		return true
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), armPatience)
 	defer cancel()
-	var err error
-	if old != nil {
-		if err = l.side.forget(ctx, old); errors.Is(err, ErrHung) {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.mu.side.journal = old // its lock is held still
-			return tendEvery
-		}
+	err := l.side.forget(ctx, old)
+	if errors.Is(err, ErrHung) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.mu.side.journal, l.mu.side.stale = old, true // its lock is held still
+		return false
+	}
+	return true // any other error is of files that nobody reads again
+}
+
+// remake opens the journal of a side that is not armed, in place of one that failed.
+func (l *Log) remake(old *journal) time.Duration {
+	if !l.letGoOf(old) {
+		return tendEvery
 	}
 	j, runs, err := lockJournal(l.fs, sideDir(l.side.Dir(), l.id.Store, l.id.Partition), l.id, &l.cfg)
 	l.mu.Lock()

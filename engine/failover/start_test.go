@@ -199,6 +199,49 @@ func TestSideComesBack(t *testing.T) {
 	}
 }
 
+// TestSideUnplugged: a side disk is unplugged, and another is mounted in its place. Nothing of
+// the first is kept open, and what is acknowledged afterwards is found on the second.
+//
+// Seen to fail with a tend that keeps the journal of a side that fails: it is locked still.
+func TestSideUnplugged(t *testing.T) {
+	inBubble(t, func(t *testing.T, m *machine) {
+		m.append(1, 1, "a")
+		gone := m.faults.Add(vfstest.Fault{Match: onSide, Err: syscall.EIO})
+		m.until("the side to be disarmed", func(s Status) bool { return !s.Sides[0].Armed && s.Sides[0].Err != "" })
+		time.Sleep(time.Second)
+		lock, err := m.mem.Lock(journalDir + "/LOCK")
+		if err != nil {
+			t.Fatalf("its journal is open still: %v", err)
+		}
+		if err := lock.Close(); err != nil {
+			t.Fatal(err)
+		}
+		names, err := m.mem.List(journalDir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if err := m.mem.Remove(journalDir + "/" + name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		gone.Remove()
+		m.until("the side to be armed", healthy)
+		m.stall.Hang(onData, vfstest.Before)
+		if worst := m.load(5*time.Millisecond, time.Second); worst > bound {
+			t.Errorf("the worst write took %v", worst)
+		}
+		last, err := m.log.LastIndex()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.restart(vfstest.LoseAll())
+		if got, err := m.log.LastIndex(); err != nil || got < last {
+			t.Errorf("%d were acknowledged; found are %d, %v", last, got, err)
+		}
+	})
+}
+
 // TestSideHangsWhileFailedOver: with the primary well again and the side hanging, nobody waits for
 // the side for longer than the threshold.
 //

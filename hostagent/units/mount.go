@@ -24,22 +24,23 @@ func RemoveMount(ctx context.Context, sys System, path string) error {
 	return err
 }
 
-// MakeMount makes the mount unit of one disk, the same as in the set of its host. An
-// error is an *agentapi.Error.
+// MakeMount makes the mount unit of one disk, the same as in the set of its host. field is
+// what the spec calls it: stores.N or side_disk. An error is an *agentapi.Error.
 func MakeMount(field string, d Disk) (Set, error) {
-	if err := (namedDisk{d, field}).validate(); err != nil {
+	named := namedDisk{d, field}
+	if err := named.validate(); err != nil {
 		return Set{}, err
 	}
 	name := MountName(d.Path)
 	return Set{
-		Files: []File{{Path: unitDir + name, Mode: fileMode, Text: marker + mount(d)}},
+		Files: []File{{Path: unitDir + name, Mode: fileMode, Text: marker + mount(named)}},
 		Units: []Unit{{Name: name, Enabled: true, Start: true}},
 		part:  true,
 	}, nil
 }
 
 // mount is the mount unit of a disk.
-func mount(d Disk) string {
+func mount(d namedDisk) string {
 	device := "/dev/disk/by-uuid/" + d.UUID
 	var u unitText
 	u.section("Unit")
@@ -57,6 +58,10 @@ func mount(d Disk) string {
 	u.set("Type", d.FSType)
 	u.comment("nofail: a machine without this disk boots, and the agent tells. Barriers stay on:\na log that was acknowledged must be there after a power cut.")
 	u.set("Options", mountOptions(d.FSType))
+	if d.field == sideField {
+		u.comment("The engine goes on when this disk is unplugged, with its files open: they do not keep\na mount that the next disk is to take the place of.")
+		u.set("LazyUnmount", "yes")
+	}
 	u.set("DirectoryMode", "0700")
 	u.comment("Replaying a large journal takes its time.")
 	u.set("TimeoutSec", "300s")

@@ -90,6 +90,9 @@ func (l Local) Run(ctx context.Context, argv ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "SYSTEMD_COLORS=0", "SYSTEMD_PAGER=")
 	out, err := cmd.CombinedOutput()
+	if err != nil && ctx.Err() != nil { // and not "signal: killed", which it was by us
+		err = fmt.Errorf("it did not end in time: %w", context.Cause(ctx))
+	}
 	if err != nil {
 		const most = 2048
 		text := strings.TrimSpace(string(out[max(0, len(out)-most):]))

@@ -207,10 +207,7 @@ func testProvision(g *guest) {
 			g.t.Errorf("%s: %v\n%s", check, err, out)
 		}
 	}
-	g.until("its side is armed", func() bool {
-		s := g.engine().Stores
-		return s != nil && len(s.Stores) == 1 && len(s.Stores[0].Failover.Sides) == 1 && s.Stores[0].Failover.Sides[0].Armed
-	})
+	g.until("its side is armed", g.armed)
 
 	units := "sudo find /etc/systemd /etc/holdfast /etc/sysctl.d /etc/sysusers.d -newermt @%s -type f"
 	at := g.must("date +%s")
@@ -290,9 +287,20 @@ func testReplugged(g *guest) {
 	if got := g.unit("MainPID"); got != pid {
 		g.t.Errorf("the engine was process %s, now %s: it serves without a side", pid, got)
 	}
-	agentAsk[agentapi.Status](g, "POST", "/v1/engine/restart") // it has the old side open
-	g.running()
+	g.until("its journal is on the disk that came back", func() bool {
+		_, err := g.run("sudo sh -c 'stat -Lc %d /proc/" + pid + "/fd/*' | grep -qx $(stat -c %d /srv/holdfast/side)")
+		return err == nil && g.armed()
+	})
+	if got := g.unit("MainPID"); got != pid {
+		g.t.Errorf("the engine was process %s, now %s: it uses a side that comes back", pid, got)
+	}
 	g.until("nothing is wrong", func() bool { return len(agentAsk[agentapi.Status](g, "GET", "/v1/status").Problems) == 0 })
+}
+
+// armed reports whether the engine's log has its side.
+func (g *guest) armed() bool {
+	s := g.engine().Stores
+	return s != nil && len(s.Stores) == 1 && len(s.Stores[0].Failover.Sides) == 1 && s.Stores[0].Failover.Sides[0].Armed
 }
 
 // testOtherNumber: after a machine is installed anew its user may have another number; a
