@@ -4,11 +4,13 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -152,4 +154,49 @@ func TestReadJSON(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A leaving supervisor has a process on its way out, which ends at a time, or never.
+type leaving struct {
+	supervisor
+	gone time.Time // zero: never
+}
+
+func (l leaving) State() supervise.State {
+	if !l.gone.IsZero() && !time.Now().Before(l.gone) {
+		return supervise.State{Failures: 1}
+	}
+	return supervise.State{Process: &supervise.Info{}, Killed: true}
+}
+
+func (l leaving) Until(ctx context.Context, ok func(supervise.State) bool) error {
+	for !ok(l.State()) {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// A process that exits is not told to be held while the kernel takes its threads down.
+func TestSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, tc := range map[string]struct {
+			after time.Duration
+			held  bool
+		}{
+			"it exits":        {endBound / 2, false},
+			"a disk holds it": {0, true},
+		} {
+			l := leaving{}
+			if tc.after > 0 {
+				l.gone = time.Now().Add(tc.after)
+			}
+			if s := settled(t.Context(), l); s.Killed != tc.held {
+				t.Errorf("%s: %+v", name, s)
+			}
+		}
+	})
 }

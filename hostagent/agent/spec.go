@@ -296,6 +296,12 @@ func problem(what string, err error, next string) agentapi.Problem {
 	return agentapi.Problem{What: what, Why: err.Error(), Next: next, At: time.Now()}
 }
 
+// passing is a problem that the agent tries again within seconds.
+func passing(p agentapi.Problem) agentapi.Problem {
+	p.Passing = true
+	return p
+}
+
 // since keeps the time at which a problem that persists began.
 func since(old, problems []agentapi.Problem) []agentapi.Problem {
 	for i, p := range problems {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
@@ -93,11 +94,11 @@ func wanted(s supervise.State) string {
 
 // engine observes the engine's process and asks its API.
 func (a *Agent) engine(ctx context.Context, spec *agentapi.Spec, hash string) (agentapi.Engine, []agentapi.Problem) {
-	sup := a.sup.State()
+	sup := settled(ctx, a.sup)
 	e := agentapi.Engine{Wanted: wanted(sup), Restarts: sup.Restarts, LastExit: sup.LastExit, HTTPAddress: httpAddress(spec)}
 	var problems []agentapi.Problem
 	if sup.Err != nil {
-		problems = append(problems, problem("the engine cannot be started or stopped", sup.Err, "The agent goes on trying."))
+		problems = append(problems, passing(problem("the engine cannot be started or stopped", sup.Err, "The agent goes on trying.")))
 	}
 	p := sup.Process
 	if p == nil {
@@ -128,6 +129,22 @@ func (a *Agent) engine(ctx context.Context, spec *agentapi.Spec, hash string) (a
 	}
 	e.RestartRequired = a.restartRequired(run, spec, hash)
 	return e, problems
+}
+
+// endBound is for how long a process that has to end may take until it counts as held.
+const endBound = 200 * time.Millisecond
+
+// settled is the supervisor's state, looked at again where a process is on its way out: one
+// that exits by itself looks for a moment as one that was killed and is held, for the
+// kernel ends its threads by SIGKILL.
+func settled(ctx context.Context, sup supervisor) supervise.State {
+	if s := sup.State(); !s.Killed {
+		return s
+	}
+	ctx, cancel := context.WithTimeout(ctx, endBound)
+	defer cancel()
+	_ = sup.Until(ctx, func(s supervise.State) bool { return !s.Killed }) // what it is then, is told below
+	return sup.State()
 }
 
 func ours(spec *agentapi.Spec, s *api.NodeStores) bool {

@@ -365,6 +365,9 @@ type Problem struct {
 	At   time.Time `json:"at"`
 	// Beside says that the engine can run all the same.
 	Beside bool `json:"beside,omitempty"`
+	// Passing says that the agent tries again by itself within seconds: nothing has to be
+	// done unless it stays.
+	Passing bool `json:"passing,omitempty"`
 }
 
 // Error is the body of every answer of 400 and above.

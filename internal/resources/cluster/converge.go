@@ -30,8 +30,9 @@ const (
 	// patienceSSH is how long an agent may be silent that is reached over SSH: that a machine
 	// did not answer is remembered for seconds, and the next attempt may take many more.
 	patienceSSH = time.Minute
-	// patienceSystemd is how long an engine may fail that systemd starts again: it does that
-	// every 5 s, and a machine that is busy with its first start takes as long.
+	// patienceSystemd is how long an engine may fail that systemd starts again, and an agent be
+	// at something that it tries again: that is done every 5 s, and a machine that is busy
+	// with its first start takes as long.
 	patienceSystemd = 30 * time.Second
 )
 
@@ -62,12 +63,13 @@ func (w *work) every() time.Duration {
 // patience is how long a node may be in trouble, or be silent.
 func (w *work) patience(err error) time.Duration {
 	_, engine := errors.AsType[*observe.EngineError](err)
+	_, passes := errors.AsType[passingError](err)
 	switch {
 	case !w.want.location.Remote():
 		return patience
 	case errors.Is(err, agentapi.ErrUnreachable):
 		return patienceSSH
-	case engine:
+	case engine, passes:
 		return patienceSystemd
 	}
 	return patience
@@ -337,11 +339,20 @@ func trouble(n observe.Node) error {
 	}
 	for _, p := range slices.Backward(n.Status.Problems) { // the newest that hinders it
 		if !p.Beside {
-			return fmt.Errorf("node %s: %w", n.Name, &agentapi.Error{What: p.What, Why: p.Why, Next: p.Next})
+			var err error = &agentapi.Error{What: p.What, Why: p.Why, Next: p.Next}
+			if p.Passing {
+				err = passingError{err}
+			}
+			return fmt.Errorf("node %s: %w", n.Name, err)
 		}
 	}
 	return nil
 }
+
+// passingError is what an agent tries again by itself.
+type passingError struct{ error }
+
+func (e passingError) Unwrap() error { return e.error }
 
 // restart restarts, one at a time, the engines whose configuration asks for it.
 func (w *work) restart(ctx context.Context) error {

@@ -74,6 +74,15 @@ func TestWaitEndsWithTheCause(t *testing.T) {
 			b:    &agentapi.Status{Engine: agentapi.Engine{State: agentapi.EngineNone}, Problems: []agentapi.Problem{{What: "the store cannot be made", Why: "no space", Next: "Make room."}}},
 			want: "node b: the store cannot be made: no space. Make room.",
 		},
+		"a machine with a problem": {
+			b:    &agentapi.Status{Engine: agentapi.Engine{State: agentapi.EngineNone}, Problems: []agentapi.Problem{{What: "the store cannot be made", Why: "no space", Next: "Make room."}}},
+			want: "node b: the store cannot be made: no space. Make room.", ssh: true,
+		},
+		"a machine whose agent goes on trying": {
+			b: &agentapi.Status{Engine: agentapi.Engine{State: agentapi.EngineNone}, Problems: []agentapi.Problem{
+				{What: "the engine cannot be started", Why: "systemctl does not answer", Next: "The agent goes on trying.", Passing: true}}},
+			want: "node b: the engine cannot be started: systemctl does not answer. The agent goes on trying.", ssh: true, most: patienceSystemd,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
