@@ -233,6 +233,9 @@ func (b *Bakery) cook(ctx context.Context, cfg Config, r Recipe, m instance, in 
 		}
 	}
 	at := ssh.Node{User: in.Oven.User, Address: cmp.Or(is.external, is.address), HostKeys: keys}
+	if len(keys) > 0 {
+		at.MoreHostKeys = func(ctx context.Context) ([]string, error) { return b.client.readKeys(ctx, is) }
+	}
 	binary, err := b.bake(ctx, at, b.place.Access, ssh.Baking{Binary: in.Binary, Steps: r.Steps, Secrets: in.Secrets}, progress)
 	if err != nil {
 		return err

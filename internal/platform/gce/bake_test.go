@@ -97,6 +97,9 @@ func TestBake(t *testing.T) {
 	if at.User != "ops" || at.Address == "" || !slices.Equal(at.HostKeys, []string{hostKeyType + " " + hostKey}) {
 		t.Errorf("logged in to %+v", at)
 	}
+	if at.MoreHostKeys == nil {
+		t.Error("a machine that tells its keys one by one is not asked again")
+	}
 	if first.Name != testRecipe.Image() || first.Recipe != "base" || first.Family != "base" || first.Binary != "b1a2" || first.SizeGB != 10 ||
 		!strings.HasPrefix(first.Source, "projects/debian-cloud/global/images/debian-12-") {
 		t.Errorf("made: %+v", first)

@@ -261,6 +261,9 @@ func (p *Platform) reach(instances []instance, keys map[string][]string) (Reache
 	nodes := map[string]ssh.Node{}
 	for _, i := range instances {
 		n := ssh.Node{User: p.cfg.user(i), Address: i.address, HostKeys: keys[i.node()], ClusterAddress: i.address}
+		if len(n.HostKeys) > 0 {
+			n.MoreHostKeys = p.moreKeys(i)
+		}
 		if i.external != "" {
 			n.Address = i.external
 		}

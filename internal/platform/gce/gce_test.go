@@ -422,6 +422,16 @@ func TestReachedBySSH(t *testing.T) {
 	if _, ok := p.wayTo("a").(agentDialer); !ok {
 		t.Errorf("%T does not dial agents", p.wayTo("a"))
 	}
+	// What its guest agent tells later is known from then on.
+	later, rsa, _ := strings.Cut(sshdtest.NewRSAKey(t).Line(), " ")
+	c.Guest(c.project().instances[0].zone, "orders-a").SetAttribute("hostkeys", later, rsa)
+	want := []string{hostKeyType + " " + hostKey, later + " " + rsa}
+	if keys, err := n.MoreHostKeys(t.Context()); err != nil || !slices.Equal(slices.Sorted(slices.Values(keys)), want) {
+		t.Errorf("told later: %q, %v", keys, err)
+	}
+	if err := p.look(t.Context()); err != nil || !slices.Equal(slices.Sorted(slices.Values(got.Nodes["a"].HostKeys)), want) {
+		t.Errorf("known later: %q, %v", got.Nodes["a"].HostKeys, err)
+	}
 	// A node that has no machine is looked for once, however many ask.
 	before := len(c.Calls())
 	var wg sync.WaitGroup

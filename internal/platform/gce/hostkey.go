@@ -51,7 +51,7 @@ func (p *Platform) hostKeys(ctx context.Context, instances []instance, wait bool
 	return out, failures.join("the machines do not say which host keys they have")
 }
 
-// keysOf are the host keys of one machine, which are asked for once.
+// keysOf are the host keys of one machine, which are asked for once, and again by moreKeys.
 func (p *Platform) keysOf(ctx context.Context, i instance, wait bool) ([]string, error) {
 	p.mu.Lock()
 	keys := p.mu.keys[i.id]
@@ -73,6 +73,20 @@ func (p *Platform) keysOf(ctx context.Context, i instance, wait bool) ([]string,
 		p.mu.Unlock()
 	}
 	return keys, err
+}
+
+// moreKeys asks a machine for its keys anew. Google's guest agent makes those of a new one, and tells each when
+// it is made: the first look may find one that its sshd does not use.
+func (p *Platform) moreKeys(i instance) func(context.Context) ([]string, error) {
+	return func(ctx context.Context) ([]string, error) {
+		keys, err := p.client.readKeys(ctx, i)
+		if len(keys) > 0 {
+			p.mu.Lock()
+			p.mu.keys[i.id] = keys
+			p.mu.Unlock()
+		}
+		return keys, err
+	}
 }
 
 // awaitKeys are the host keys of a machine, which may take patience to tell them. Without any patience, there are

@@ -5,6 +5,7 @@ package ssh
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -31,7 +32,7 @@ type Config struct {
 	Replaceable bool
 }
 
-// Node is one machine. All of it is public: it may be in a state or an import id.
+// Node is one machine. All that is text in it is public: it may be in a state or an import id.
 type Node struct {
 	User    string
 	Address string // a name or an IP address, without a port
@@ -39,6 +40,9 @@ type Node struct {
 	// HostKeys are lines of known_hosts or fingerprints. Where there are none,
 	// Access.KnownHosts says which key the machine has.
 	HostKeys []string
+	// MoreHostKeys, where not nil, asks a machine that shows none of HostKeys for all that it has told by
+	// now: sshhost.HostKey.Again.
+	MoreHostKeys func(context.Context) ([]string, error)
 	// ClusterAddress is the IP address of the machine that its server binds and the
 	// other nodes dial. It may be left out where Address is that.
 	ClusterAddress string
@@ -126,7 +130,7 @@ func (c Config) host(n Node, attempts chan struct{}, progress func(string)) (*ss
 
 // way is how a machine is reached.
 func (a Access) way(n Node) sshhost.Config {
-	key := sshhost.HostKey{Given: n.HostKeys}
+	key := sshhost.HostKey{Given: n.HostKeys, Again: n.MoreHostKeys}
 	if len(n.HostKeys) == 0 {
 		key = sshhost.HostKey{File: a.KnownHosts, Record: a.Record}
 	}

@@ -5,6 +5,7 @@ package sshhost
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -86,6 +87,10 @@ type HostKey struct {
 	// Record adds the key of a machine that File does not know to it. Whoever
 	// answers at first contact is then trusted.
 	Record bool
+	// Again, where not nil, asks anew for what Given holds, of a machine that makes its keys while it
+	// starts and tells them one by one: while it shows none of Given it is asked and tried
+	// again, for keysBound and no longer than BootTimeout. One call at a time.
+	Again func(context.Context) ([]string, error)
 }
 
 // Keepalive is how a machine that vanished is noticed.

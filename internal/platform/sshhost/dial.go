@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"syscall"
 	"time"
 
@@ -75,12 +76,17 @@ func dialRefused(err error) bool {
 const (
 	firstPause   = 200 * time.Millisecond
 	longestPause = 5 * time.Second
+	// keysBound is for how long a machine that is refused for its host key is asked for its keys
+	// again: a small one takes seconds to make each of them.
+	keysBound = time.Minute
 )
 
 // dial connects and logs in. A machine that may be starting is tried again
 // until boot is over, everything else is final.
 func (h *Host) dial(ctx context.Context, boot time.Duration) (*connection, error) {
 	began, pause := time.Now(), firstPause
+	var refused time.Time // since when the machine showed no key that is known of it
+	var unasked error     // why it could not be asked for its keys again
 	for {
 		c, err := h.attempt(ctx)
 		if err == nil {
@@ -89,9 +95,16 @@ func (h *Host) dial(ctx context.Context, boot time.Duration) (*connection, error
 		if ctx.Err() != nil {
 			return nil, h.explain(fmt.Errorf("%w: %w", ended(ctx), err))
 		}
-		comes := mayBoot(err) || h.cfg.UserComes && errors.Is(err, ErrAuth)
+		keys := h.keysCome(err)
+		switch {
+		case !keys:
+			refused = time.Time{}
+		case refused.IsZero():
+			refused = time.Now()
+		}
+		comes := mayBoot(err) || h.cfg.UserComes && errors.Is(err, ErrAuth) || keys && time.Since(refused)+pause <= keysBound
 		if !comes || time.Since(began)+pause > boot {
-			return nil, h.explain(err)
+			return nil, h.explain(errors.Join(err, unasked))
 		}
 		h.cfg.Progress(fmt.Sprintf("waiting for %s: %v", h.cfg.target(), err))
 		select {
@@ -100,7 +113,37 @@ func (h *Host) dial(ctx context.Context, boot time.Duration) (*connection, error
 			return nil, h.explain(fmt.Errorf("%w: %w", ended(ctx), err))
 		}
 		pause = min(2*pause, longestPause)
+		if keys {
+			unasked = h.askKeys(ctx)
+		}
 	}
+}
+
+// keysCome tells whether an attempt failed for a host key that the machine may not have told yet.
+func (h *Host) keysCome(err error) bool {
+	var attempt *attemptError
+	return h.cfg.HostKey.Again != nil && errors.Is(err, ErrHostKey) && errors.As(err, &attempt) && attempt.on.target() == h.cfg.target()
+}
+
+// askKeys asks for the host keys again. Whoever calls it dials.
+func (h *Host) askKeys(ctx context.Context) error {
+	keys, err := h.cfg.HostKey.Again(ctx)
+	if err != nil {
+		return fmt.Errorf("asked for its host keys again: %w", err)
+	}
+	if len(keys) > 0 {
+		h.keys = keys
+	}
+	return nil
+}
+
+// endpoints are the jump hosts and the machine, with the keys that it told last.
+func (h *Host) endpoints() []Endpoint {
+	machine := h.cfg.Endpoint
+	if len(h.keys) > 0 {
+		machine.HostKey.Given = h.keys
+	}
+	return append(slices.Clip(h.cfg.Jump), machine)
 }
 
 // attempt goes through the jump hosts to the machine.
@@ -123,7 +166,7 @@ func (h *Host) attempt(ctx context.Context) (_ *connection, failure error) {
 		}
 	}()
 	var last *watchedConn
-	for _, e := range append(h.cfg.Jump[:len(h.cfg.Jump):len(h.cfg.Jump)], h.cfg.Endpoint) {
+	for _, e := range h.endpoints() {
 		// What is wrong on this side needs no connection.
 		check, err := newHostKeyCheck(e)
 		if err != nil {

@@ -26,6 +26,8 @@ type Host struct {
 	close context.CancelCauseFunc
 	// dialing holds one token, taken by whoever makes a connection; never closed.
 	dialing chan struct{}
+	// keys are the host keys that the machine told later than Config's; whoever dials has them.
+	keys []string
 	// sessions holds a token per command that runs; never closed.
 	sessions chan struct{}
 

@@ -4,11 +4,14 @@
 package sshhost
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh/knownhosts"
 )
@@ -79,6 +82,44 @@ func TestHostKeyOfAnotherType(t *testing.T) {
 	old := newRSAKey(t)
 	cfg.HostKey.Given = []string{old.Line()}
 	wantError(t, newHost(t, cfg).Connect(t.Context()), ErrHostKey, old.Fingerprint(), "ssh-ed25519")
+}
+
+// TestHostKeysComeOneByOne: a machine that makes its keys while it starts tells them one by one.
+// It is asked again while it shows none that it told.
+func TestHostKeysComeOneByOne(t *testing.T) {
+	s := startServer(t, serverOptions{})
+	other, shown := newRSAKey(t).Line(), s.HostKeys[0].Line()
+	for name, tc := range map[string]struct {
+		told [][]string // at each time that it is asked again; the last from then on
+		fail error
+		boot time.Duration
+		want error
+	}{
+		"the one that it shows is told later": {told: [][]string{{}, {other}, {other, shown}}},
+		"never":                               {told: [][]string{{other}}, boot: time.Second, want: ErrHostKey},
+		"it cannot be asked":                  {fail: os.ErrDeadlineExceeded, boot: time.Second, want: os.ErrDeadlineExceeded},
+		"nobody waits":                        {told: [][]string{{other, shown}}, boot: -1, want: ErrHostKey},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := s.config()
+			cfg.BootTimeout = tc.boot
+			asked := 0
+			cfg.HostKey = HostKey{Given: []string{other}, Again: func(context.Context) ([]string, error) {
+				asked++
+				if tc.fail != nil {
+					return nil, tc.fail
+				}
+				return tc.told[min(asked, len(tc.told))-1], nil
+			}}
+			err := newHost(t, cfg).Connect(t.Context())
+			if !errors.Is(err, tc.want) || tc.want != nil && !errors.Is(err, ErrHostKey) {
+				t.Errorf("%v", err)
+			}
+			if (asked == 0) != (tc.boot < 0) {
+				t.Errorf("asked %d times", asked)
+			}
+		})
+	}
 }
 
 func TestFirstContact(t *testing.T) {
