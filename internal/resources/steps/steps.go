@@ -133,7 +133,7 @@ const maxSteps = agentapi.MaxBody / 2
 // the names of those that are given; each nil where that is not known, or there is none.
 func Problems(steps []agentapi.Step, nodes, secrets []string) []diags.Problem {
 	var all []diags.Problem
-	var checked []provision.Step
+	var readable []agentapi.Step
 	for i, s := range steps {
 		at := fmt.Sprintf("provision.%d.", i)
 		for list, names := range map[string][]string{"only": s.Only, "except": s.Except} {
@@ -153,13 +153,17 @@ func Problems(steps []agentapi.Step, nodes, secrets []string) []diags.Problem {
 					Next: "Give it in provision_secrets, which is in no plan and no state."})
 			}
 		}
-		checked = append(checked, toCheck(s))
+		readable = append(readable, legible(s))
 	}
 	if b, err := json.Marshal(steps); err == nil && len(b) > maxSteps {
 		all = append(all, diags.Problem{At: "provision", What: "Too much to send", Why: fmt.Sprintf("the steps have %d bytes in all, %d are sent at most", len(b), maxSteps),
 			Next: "Fetch large files in a shell step."})
 	}
-	refused, ok := errors.AsType[*agentapi.Error](provision.Validate(checked))
+	checked, err := provision.FromSpec(readable, nil)
+	if err == nil {
+		err = provision.Validate(checked)
+	}
+	refused, ok := errors.AsType[*agentapi.Error](err)
 	if !ok {
 		return all
 	}
@@ -173,40 +177,22 @@ func Problems(steps []agentapi.Step, nodes, secrets []string) []diags.Problem {
 	return append(all, diags.Problem{At: at, What: "Invalid provisioning step", Why: refused.Why, Next: refused.Next})
 }
 
-// toCheck is a step as package provision checks it. What is no duration or mode is
-// left out: the attribute's own validator says so.
-func toCheck(s agentapi.Step) provision.Step {
-	duration := func(text string) time.Duration {
-		d, err := time.ParseDuration(text)
-		if err != nil {
-			return 0
+// legible is a step without the durations and the mode that cannot be read: their attributes'
+// validators tell them, and what else is wrong is to be told, too.
+func legible(s agentapi.Step) agentapi.Step {
+	for _, text := range []*string{&s.PauseBefore, &s.Timeout, &s.Backoff} {
+		if _, err := time.ParseDuration(*text); err != nil {
+			*text = ""
 		}
-		return d
 	}
-	values := func(plain, secret map[string]string) map[string]provision.Value {
-		all := map[string]provision.Value{}
-		for name, text := range plain {
-			all[name] = provision.Plain(text)
+	if s.File != nil {
+		f := *s.File
+		if n, err := strconv.ParseUint(f.Mode, 8, 32); err != nil || n == 0 || fs.FileMode(n) > fs.ModePerm {
+			f.Mode = ""
 		}
-		for name := range secret {
-			all[name] = provision.Secret("")
-		}
-		return all
+		s.File = &f
 	}
-	p := provision.Step{Name: s.Name, Only: s.Only, Except: s.Except, Retries: s.Retries, Then: s.Then,
-		PauseBefore: duration(s.PauseBefore), Timeout: duration(s.Timeout), Backoff: duration(s.Backoff)}
-	if f := s.File; f != nil {
-		mode, err := strconv.ParseUint(f.Mode, 8, 32)
-		if err != nil {
-			mode = 0
-		}
-		p.File = &provision.File{Path: f.Path, Content: f.Content, Template: f.Template, Vars: values(f.Vars, f.SecretVars),
-			Owner: f.Owner, Group: f.Group, Mode: fs.FileMode(mode)}
-	}
-	if sh := s.Shell; sh != nil {
-		p.Shell = &provision.Shell{Inline: sh.Inline, Script: sh.Script, Env: values(sh.Env, sh.SecretEnv), User: sh.User, Dir: sh.Dir, ValidExitCodes: sh.ValidExitCodes}
-	}
-	return p
+	return s
 }
 
 func deref[T any](p *T) T {
