@@ -78,6 +78,27 @@ func TestDue(t *testing.T) {
 	}
 }
 
+// A CA that ends is told in time, and whatever runs goes on.
+func TestEndingCA(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for name, tc := range map[string]struct {
+		left time.Duration
+		says string
+	}{
+		"years are left": {left: caWarning},
+		"weeks are left": {left: caWarning - time.Hour, says: "it ends at 2026-05-30T11:00:00Z, in 89 days"},
+		"it has ended":   {left: -time.Hour, says: "it ended at 2026-03-01T11:00:00Z"},
+	} {
+		got := endingCA(&agentapi.PKI{CAs: []agentapi.Certificate{{NotAfter: now.Add(tc.left)}, {NotAfter: now}}}, now)
+		if tc.says == "" && len(got) > 0 || tc.says != "" && (len(got) != 1 || !strings.Contains(got[0].Why, tc.says) || !got[0].Beside) {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if got := endingCA(&agentapi.PKI{}, now); got != nil {
+		t.Errorf("a node without a CA: %+v", got)
+	}
+}
+
 // Between convergences a certificate that is old is renewed, and nothing else is done.
 func TestRenew(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()

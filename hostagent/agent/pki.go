@@ -188,6 +188,28 @@ func (a *Agent) knownPKI() *agentapi.PKI {
 	return a.mu.pki
 }
 
+// caWarning is for how long before its end a CA is told to be at it: a rotation wants a day on
+// which somebody has time, and the certificates of the nodes end with their CA.
+const caWarning = 90 * 24 * time.Hour
+
+// endingCA is what is wrong with the CA that the node signs by, where it ends soon.
+func endingCA(p *agentapi.PKI, now time.Time) []agentapi.Problem {
+	if p == nil || len(p.CAs) == 0 {
+		return nil
+	}
+	end := p.CAs[0].NotAfter
+	left := end.Sub(now)
+	if left >= caWarning {
+		return nil
+	}
+	why := fmt.Sprintf("it ends at %s, in %d days, and no server reaches another from then on", end.UTC().Format(time.RFC3339), int(left/(24*time.Hour)))
+	if left < 0 {
+		why = fmt.Sprintf("it ended at %s: no server reaches another", end.UTC().Format(time.RFC3339))
+	}
+	return []agentapi.Problem{{What: "the cluster's CA is at its end", Why: why, Next: "Give the cluster another word in tls.ca_rotation, or run `holdfast tls rotate -ca`; all of it serves meanwhile.",
+		At: end.Add(-caWarning), Beside: true}}
+}
+
 func describe(c *x509.Certificate, cas []*x509.Certificate) agentapi.Certificate {
 	d := agentapi.Certificate{Fingerprint: pki.Fingerprint(c), NotBefore: c.NotBefore, NotAfter: c.NotAfter}
 	if issuer := pki.Issuer(c, cas); issuer != nil {

@@ -65,6 +65,7 @@ func (a *Agent) Status(ctx context.Context) agentapi.Status {
 	st.Rates, more = a.ratesNow(spec)
 	problems = append(problems, more...)
 	problems = append(problems, sharedDevices(spec, &st, a.started)...)
+	problems = append(problems, endingCA(st.PKI, time.Now())...)
 	for _, err := range slices.Concat(errs, sideErrs) {
 		switch {
 		case err == nil, errors.Is(err, os.ErrNotExist) && (st.Converging != nil || len(a.problemsNow()) > 0):
