@@ -3,7 +3,10 @@
 
 package units
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 // MountName is the name that systemd demands of the mount unit of a path.
 func MountName(path string) string { return escapePath(path) + ".mount" }
@@ -25,7 +28,8 @@ func RemoveMount(ctx context.Context, sys System, path string) error {
 }
 
 // MakeMount makes the mount unit of one disk, the same as in the set of its host. field is
-// what the spec calls it: stores.N or side_disk. An error is an *agentapi.Error.
+// what the spec calls it, stores.N or side_disk, or a field of that. An error is an
+// *agentapi.Error.
 func MakeMount(field string, d Disk) (Set, error) {
 	named := namedDisk{d, field}
 	if err := named.validate(); err != nil {
@@ -58,7 +62,7 @@ func mount(d namedDisk) string {
 	u.set("Type", d.FSType)
 	u.comment("nofail: a machine without this disk boots, and the agent tells. Barriers stay on:\na log that was acknowledged must be there after a power cut.")
 	u.set("Options", mountOptions(d.FSType))
-	if d.field == sideField {
+	if field, _, _ := strings.Cut(d.field, "."); field == sideField {
 		u.comment("The engine goes on when this disk is unplugged, with its files open: they do not keep\na mount that the next disk is to take the place of.")
 		u.set("LazyUnmount", "yes")
 	}

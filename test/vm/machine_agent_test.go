@@ -238,7 +238,8 @@ func testAgentKilled(g *guest) {
 	if e := g.running(); fmt.Sprint(e.PID) != pid || g.unit("MainPID") != pid {
 		g.t.Errorf("the engine was process %s, now %+v", pid, e)
 	}
-	// A crashed engine is systemd's to start again.
+	// A crashed engine is systemd's to start again, unless the agent has just been at its disks.
+	g.until("the agent is at rest", g.rests)
 	g.must("sudo kill -9 " + pid)
 	g.until("another engine runs", func() bool {
 		e := g.engine()
@@ -297,6 +298,11 @@ func testReplugged(g *guest) {
 	g.until("nothing is wrong", func() bool { return len(agentAsk[agentapi.Status](g, "GET", "/v1/status").Problems) == 0 })
 }
 
+// rests reports whether the agent has nothing to do.
+func (g *guest) rests() bool {
+	return agentAsk[agentapi.Status](g, "GET", "/v1/status").Converging == nil
+}
+
 // armed reports whether the engine's log has its side.
 func (g *guest) armed() bool {
 	s := g.engine().Stores
@@ -330,9 +336,7 @@ func testOtherBinary(g *guest) {
 		g.t.Errorf("before: %v", got)
 	}
 	g.must("sudo cp /usr/local/bin/holdfast /usr/local/bin/holdfast.new && sudo mv /usr/local/bin/holdfast.new /usr/local/bin/holdfast && sudo holdfast agent install -node a")
-	g.until("the next agent is at rest", func() bool {
-		return agentAsk[agentapi.Status](g, "GET", "/v1/status").Converging == nil
-	})
+	g.until("the next agent is at rest", g.rests)
 	if got := due(); len(got) != 1 || got[0] != "binary" || g.unit("MainPID") != pid {
 		g.t.Errorf("a restart is due for %v; process %s, before %s", got, g.unit("MainPID"), pid)
 	}
@@ -348,9 +352,7 @@ func testStopped(g *guest) {
 		g.t.Fatalf("%+v", st.Engine)
 	}
 	g.must("sudo systemctl restart holdfast-agent && sudo holdfast agent install -node a")
-	g.until("the next agent is at rest", func() bool {
-		return agentAsk[agentapi.Status](g, "GET", "/v1/status").Converging == nil
-	})
+	g.until("the next agent is at rest", g.rests)
 	if out := g.must("systemctl is-active holdfast-engine; systemctl is-enabled holdfast-engine; true"); out != "inactive\ndisabled" {
 		g.t.Errorf("the unit is %q", out)
 	}
@@ -372,9 +374,7 @@ func testGrow(g *guest) {
 	size, pid := "findmnt -bno SIZE /srv/holdfast/data1", g.unit("MainPID")
 	before := g.must(size)
 	g.must("sudo systemctl restart holdfast-agent && sudo holdfast agent install -node a")
-	g.until("the next agent is at rest", func() bool {
-		return agentAsk[agentapi.Status](g, "GET", "/v1/status").Converging == nil
-	})
+	g.until("the next agent is at rest", g.rests)
 	p := agentAsk[agentapi.Pending](g, "GET", "/v1/pending")
 	if len(p.Operations) != 1 || p.Operations[0].Field != "stores.0" || !strings.HasPrefix(p.Operations[0].String(), "disks: grow the xfs of /dev/sd") || len(p.Problems) > 0 {
 		g.t.Errorf("pending: %+v", p)
