@@ -353,6 +353,43 @@ func TestAccCreateFallsShort(t *testing.T) {
 	})
 }
 
+// TestAccShortIsAnError: with the precondition that the documents show, an apply that falls short ends with
+// an error, keeps the cluster, and the next one goes on.
+func TestAccShortIsAnError(t *testing.T) {
+	t.Parallel()
+	f := newMachines(t)
+	ends := func(err error) func() {
+		return func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.ensures = err
+		}
+	}
+	config := overSSH("") + `
+output "ready" {
+  value = holdfast_cluster.c.ready_nodes
+  precondition {
+    condition     = length(holdfast_cluster.c.ready_nodes) == length(holdfast_cluster.c.nodes)
+    error_message = "Not every node is ready; apply again."
+  }
+}`
+	resource.Test(t, resource.TestCase{
+		ProtoV6ProviderFactories: f.providers(),
+		Steps: []resource.TestStep{{
+			PreConfig:   ends(errors.New("the disk of c is not blank")),
+			Config:      config,
+			ExpectError: says(`Not every node is ready; apply again`),
+		}, {
+			PreConfig: ends(nil),
+			Config:    config,
+			ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+				plancheck.ExpectResourceAction("holdfast_cluster.c", plancheck.ResourceActionUpdate),
+			}},
+			ConfigStateChecks: []statecheck.StateCheck{statecheck.ExpectKnownOutputValue("ready", knownvalue.ListSizeExact(3))},
+		}},
+	})
+}
+
 // TestAccAdopt: a cluster whose state was lost is taken over by the configuration that means it, and by
 // no other, also where its agents tell what it is only once they were started.
 func TestAccAdopt(t *testing.T) {
