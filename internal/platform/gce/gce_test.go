@@ -20,6 +20,7 @@ import (
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform/ssh"
+	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform/sshhost/sshdtest"
 	"github.com/holdfastdb/terraform-provider-holdfast/test/gcefake/emulator"
 )
 
