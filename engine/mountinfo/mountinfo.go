@@ -69,14 +69,8 @@ type Table []Mount
 
 // Read reads the table of this process. Lines that do not parse are left out
 // and named in the error; the others are returned with it.
-func Read() (Table, error) { return read(SelfPath) }
-
-// ReadOf reads the mount table of another process, which may have mounts of its own. It
-// wants the rights of that process's user, or root's.
-func ReadOf(pid int) (Table, error) { return read(fmt.Sprintf("/proc/%d/mountinfo", pid)) }
-
-func read(path string) (Table, error) {
-	data, err := os.ReadFile(path)
+func Read() (Table, error) {
+	data, err := os.ReadFile(SelfPath)
 	if err != nil {
 		return nil, fmt.Errorf("reading the mount table: %w", err)
 	}

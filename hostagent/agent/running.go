@@ -5,7 +5,6 @@ package agent
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
@@ -78,9 +77,6 @@ func (a *Agent) restartRequired(run engineRun, spec *agentapi.Spec, hash string)
 		return all
 	}
 	all = append(all, binaryChange(run.pid, a.opts.Binary)...)
-	if run.spec != nil && slices.Equal(run.spec.Sides(), spec.Sides()) {
-		all = append(all, sideChange(run.pid, spec)...)
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return append(all, a.mu.unit.change(run.id)...)

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,7 +139,6 @@ func TestMachineAgent(t *testing.T) {
 	story("provision", testProvision)
 	story("kill -9", testAgentKilled)
 	story("replugged", testReplugged)
-	story("late side", testLateSide)
 	story("stop is remembered", testStopped)
 	story("another number", testOtherNumber)
 	story("another binary", testOtherBinary)
@@ -296,41 +294,6 @@ func testReplugged(g *guest) {
 	})
 	if got := g.unit("MainPID"); got != pid {
 		g.t.Errorf("the engine was process %s, now %s: it uses a side that comes back", pid, got)
-	}
-	g.until("nothing is wrong", func() bool { return len(agentAsk[agentapi.Status](g, "GET", "/v1/status").Problems) == 0 })
-}
-
-// testLateSide: an engine that was started before its side disk came cannot see it: its right to
-// write there is a mount of its own. The agent says so, and a restart is all that it takes.
-func testLateSide(g *guest) {
-	ctx, cancel := context.WithTimeout(g.t.Context(), bootMax)
-	defer cancel()
-	side, _ := g.Disk("side")
-	g.must("sudo systemctl stop holdfast-engine")
-	if err := g.Unplug(ctx, "side"); err != nil {
-		g.t.Fatal(err)
-	}
-	g.until("its mount is gone", func() bool { _, err := g.run("findmnt /srv/holdfast/side"); return err != nil })
-	// Without the wait for the disk, which systemd gives up by itself after 90 s.
-	g.must("sudo systemctl start --job-mode=ignore-dependencies holdfast-engine")
-	pid := fmt.Sprint(g.running().PID)
-	if err := g.Plug(ctx, side); err != nil {
-		g.t.Fatal(err)
-	}
-	due := func() (all []string) {
-		for _, c := range g.engine().RestartRequired {
-			all = append(all, c.Attribute)
-		}
-		return all
-	}
-	g.until("a restart is due for the side", func() bool { return slices.Equal(due(), []string{"side_disk.mount"}) })
-	if g.armed() || g.unit("MainPID") != pid {
-		g.t.Errorf("process %s, before %s; armed: %v", g.unit("MainPID"), pid, g.armed())
-	}
-	agentAsk[agentapi.Status](g, "POST", "/v1/engine/restart")
-	g.until("its side is armed", g.armed)
-	if got := due(); got != nil {
-		g.t.Errorf("a restart is due for %v still", got)
 	}
 	g.until("nothing is wrong", func() bool { return len(agentAsk[agentapi.Status](g, "GET", "/v1/status").Problems) == 0 })
 }
