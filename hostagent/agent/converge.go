@@ -141,6 +141,7 @@ func (a *Agent) convergeOnce(ctx context.Context) bool {
 	a.mu.Lock()
 	spec := a.mu.spec
 	a.mu.Unlock()
+	a.detachDead(spec)
 	unmounted := a.unmounted(spec)
 	a.mu.Lock()
 	c := a.mu.next

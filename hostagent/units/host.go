@@ -216,16 +216,13 @@ type namedDisk struct {
 	field string
 }
 
-// sideField is what a spec calls the side disk.
-const sideField = "side_disk"
-
 func (h *Host) disks() []namedDisk {
 	var all []namedDisk
 	for i, d := range h.Stores {
 		all = append(all, namedDisk{d, fmt.Sprintf("stores.%d", i)})
 	}
 	if h.Side != nil {
-		all = append(all, namedDisk{*h.Side, sideField})
+		all = append(all, namedDisk{*h.Side, "side_disk"})
 	}
 	return all
 }
@@ -315,7 +312,7 @@ func Make(h Host) (Set, error) {
 	for _, d := range h.disks() {
 		if d.UUID != "" {
 			name := MountName(d.Path)
-			add(unitDir+name, mount(d))
+			add(unitDir+name, mount(d.Disk))
 			set.Units = append(set.Units, Unit{Name: name, Enabled: true, Start: true})
 		}
 	}

@@ -3,10 +3,7 @@
 
 package units
 
-import (
-	"context"
-	"strings"
-)
+import "context"
 
 // MountName is the name that systemd demands of the mount unit of a path.
 func MountName(path string) string { return escapePath(path) + ".mount" }
@@ -27,24 +24,22 @@ func RemoveMount(ctx context.Context, sys System, path string) error {
 	return err
 }
 
-// MakeMount makes the mount unit of one disk, the same as in the set of its host. field is
-// what the spec calls it, stores.N or side_disk, or a field of that. An error is an
-// *agentapi.Error.
+// MakeMount makes the mount unit of one disk, the same as in the set of its host. An
+// error is an *agentapi.Error.
 func MakeMount(field string, d Disk) (Set, error) {
-	named := namedDisk{d, field}
-	if err := named.validate(); err != nil {
+	if err := (namedDisk{d, field}).validate(); err != nil {
 		return Set{}, err
 	}
 	name := MountName(d.Path)
 	return Set{
-		Files: []File{{Path: unitDir + name, Mode: fileMode, Text: marker + mount(named)}},
+		Files: []File{{Path: unitDir + name, Mode: fileMode, Text: marker + mount(d)}},
 		Units: []Unit{{Name: name, Enabled: true, Start: true}},
 		part:  true,
 	}, nil
 }
 
 // mount is the mount unit of a disk.
-func mount(d namedDisk) string {
+func mount(d Disk) string {
 	device := "/dev/disk/by-uuid/" + d.UUID
 	var u unitText
 	u.section("Unit")
@@ -62,10 +57,6 @@ func mount(d namedDisk) string {
 	u.set("Type", d.FSType)
 	u.comment("nofail: a machine without this disk boots, and the agent tells. Barriers stay on:\na log that was acknowledged must be there after a power cut.")
 	u.set("Options", mountOptions(d.FSType))
-	if field, _, _ := strings.Cut(d.field, "."); field == sideField {
-		u.comment("The engine goes on when this disk is unplugged, with its files open: they do not keep\na mount that the next disk is to take the place of.")
-		u.set("LazyUnmount", "yes")
-	}
 	u.set("DirectoryMode", "0700")
 	u.comment("Replaying a large journal takes its time.")
 	u.set("TimeoutSec", "300s")

@@ -61,7 +61,7 @@ start holdfast-agent.service
 `; got != want {
 		t.Errorf("the agent alone:\n%s", got)
 	}
-	mount, err := MakeMount("side_disk.disk", *h.Side)
+	mount, err := MakeMount("side_disk", *h.Side)
 	if got, want := plan(t, f, mount, err), `write /etc/systemd/system/mnt-holdfast-side.mount
 daemon-reload
 enable mnt-holdfast-side.mount
