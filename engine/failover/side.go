@@ -275,8 +275,10 @@ func (s *Side) forget(ctx context.Context, j *journal) error {
 		for j.making {
 			s.made.Wait()
 		}
+		held := journal{files: j.files, lock: j.lock} // of two that waited for it, one closes it
+		j.files, j.lock = nil, nil
 		s.mu.Unlock()
-		done <- j.Close()
+		done <- held.Close()
 	}()
 	select {
 	case err := <-done:

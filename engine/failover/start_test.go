@@ -208,14 +208,10 @@ func TestSideUnplugged(t *testing.T) {
 		m.append(1, 1, "a")
 		gone := m.faults.Add(vfstest.Fault{Match: onSide, Err: syscall.EIO})
 		m.until("the side to be disarmed", func(s Status) bool { return !s.Sides[0].Armed && s.Sides[0].Err != "" })
-		time.Sleep(time.Second)
-		lock, err := m.mem.Lock(journalDir + "/LOCK")
-		if err != nil {
-			t.Fatalf("its journal is open still: %v", err)
-		}
-		if err := lock.Close(); err != nil {
-			t.Fatal(err)
-		}
+		m.until("its journal to be closed", func(Status) bool {
+			lock, err := m.mem.Lock(journalDir + "/LOCK")
+			return err == nil && lock.Close() == nil
+		})
 		names, err := m.mem.List(journalDir)
 		if err != nil {
 			t.Fatal(err)

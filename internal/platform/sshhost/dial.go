@@ -127,6 +127,8 @@ func (h *Host) keysCome(err error) bool {
 
 // askKeys asks for the host keys again. Whoever calls it dials.
 func (h *Host) askKeys(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.AttemptTimeout) // whoever asks may try again for minutes
+	defer cancel()
 	keys, err := h.cfg.HostKey.Again(ctx)
 	if err != nil {
 		return fmt.Errorf("asked for its host keys again: %w", err)
