@@ -337,16 +337,18 @@ func trouble(n observe.Node) error {
 	case n.Status.Engine.LastExit != "" && n.Status.Engine.State != agentapi.EngineHeld:
 		return &observe.EngineError{Node: n.Name, LastExit: n.Status.Engine.LastExit}
 	}
-	for _, p := range slices.Backward(n.Status.Problems) { // the newest that hinders it
-		if !p.Beside {
-			var err error = &agentapi.Error{What: p.What, Why: p.Why, Next: p.Next}
-			if p.Passing {
-				err = passingError{err}
-			}
-			return fmt.Errorf("node %s: %w", n.Name, err)
+	var passes error                                       // told where nothing else hinders it
+	for _, p := range slices.Backward(n.Status.Problems) { // the newest first
+		err := fmt.Errorf("node %s: %w", n.Name, &agentapi.Error{What: p.What, Why: p.Why, Next: p.Next})
+		switch {
+		case p.Beside:
+		case !p.Passing:
+			return err
+		case passes == nil:
+			passes = passingError{err}
 		}
 	}
-	return nil
+	return passes
 }
 
 // passingError is what an agent tries again by itself.

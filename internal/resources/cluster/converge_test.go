@@ -78,6 +78,12 @@ func TestWaitEndsWithTheCause(t *testing.T) {
 			b:    &agentapi.Status{Engine: agentapi.Engine{State: agentapi.EngineNone}, Problems: []agentapi.Problem{{What: "the store cannot be made", Why: "no space", Next: "Make room."}}},
 			want: "node b: the store cannot be made: no space. Make room.", ssh: true,
 		},
+		"a machine with a problem, and an agent that goes on trying": {
+			b: &agentapi.Status{Engine: agentapi.Engine{State: agentapi.EngineNone}, Problems: []agentapi.Problem{
+				{What: "the store cannot be made", Why: "no space", Next: "Make room."},
+				{What: "the engine cannot be started", Why: "systemctl does not answer", Next: "The agent goes on trying.", Passing: true}}},
+			want: "node b: the store cannot be made: no space. Make room.", ssh: true,
+		},
 		"a machine whose agent goes on trying": {
 			b: &agentapi.Status{Engine: agentapi.Engine{State: agentapi.EngineNone}, Problems: []agentapi.Problem{
 				{What: "the engine cannot be started", Why: "systemctl does not answer", Next: "The agent goes on trying.", Passing: true}}},
