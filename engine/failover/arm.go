@@ -21,7 +21,8 @@ import (
 //	 └────────── recorded ◀──────────── disarmed ◀──────────┘ failed; no epoch open
 //
 // A side that fails may be a disk that was unplugged: nothing of it is kept open, so that
-// it can be unmounted, and what is mounted in its place later is opened by its path.
+// it can be unmounted, and what is mounted in its place later is opened by its path. So is the
+// journal of a side whose path leads to another file system than before (probe.go).
 //
 // The armer decides and makes journals, which the side may hold for as long as
 // it hangs. The applier writes the record, since nothing else touches the
@@ -30,7 +31,8 @@ import (
 // An armament is how far a log's side is armed. The log's mutex guards it.
 type armament struct {
 	journal *journal // nil: not opened
-	stale   bool     // a write to journal failed: it is closed and opened again
+	stale   bool     // a write to journal failed, or its path leads elsewhere: it is closed and opened again
+	mounts  uint64   // Side.mounts when journal was opened
 	epoch   uint64   // the newest that the journal's files hold; 0: unknown to be above the log's
 	armed   bool     // it may be written
 	want    bool     // what the applier is to bring about
@@ -70,10 +72,14 @@ func (l *Log) tend() time.Duration {
 	l.mu.Lock()
 	threshold := l.mu.threshold
 	l.mu.Unlock()
-	trouble := l.side.trouble(threshold)
+	trouble, mounts := l.side.trouble(threshold), l.side.mounts()
 
 	l.mu.Lock()
 	a := &l.mu.side
+	if trouble == nil && a.journal != nil && a.mounts != mounts && !l.mu.led.open {
+		a.stale = true
+		l.disarmLocked(fmt.Errorf("%w: %s leads to another file system than before: the journal there is opened again", ErrSideUnusable, l.side.Dir()))
+	}
 	switch {
 	case l.mu.closed:
 	case trouble != nil && !l.mu.led.open:
@@ -90,7 +96,7 @@ func (l *Log) tend() time.Duration {
 			old := a.journal
 			a.journal = nil
 			l.mu.Unlock()
-			return l.remake(old)
+			return l.remake(old, mounts)
 		}
 		a.want = true
 		l.poke()
@@ -117,8 +123,9 @@ func (l *Log) letGoOf(old *journal) bool {
 	return true // any other error is of files that nobody reads again
 }
 
-// remake opens the journal of a side that is not armed, in place of one that failed.
-func (l *Log) remake(old *journal) time.Duration {
+// remake opens the journal of a side that is not armed, in place of one that failed. mounts
+// is Side.mounts of before.
+func (l *Log) remake(old *journal, mounts uint64) time.Duration {
 	if !l.letGoOf(old) {
 		return tendEvery
 	}
@@ -134,7 +141,7 @@ func (l *Log) remake(old *journal) time.Duration {
 		return tendEvery
 	}
 	a := &l.mu.side
-	*a = armament{journal: j, want: true}
+	*a = armament{journal: j, mounts: mounts, want: true}
 	for _, r := range runs {
 		for _, rec := range r.records {
 			a.epoch = max(a.epoch, rec.epoch)
@@ -176,7 +183,7 @@ func (l *Log) armingLocked() bool {
 func (l *Log) writeArmed() {
 	l.mu.Lock()
 	a := &l.mu.side
-	want, rec := a.want, logRecord{Log: l.record.Log}
+	want, journal, rec := a.want, a.journal, logRecord{Log: l.record.Log}
 	raised := want && a.epoch >= l.mu.led.epoch
 	if raised {
 		// Files that an older fence belonged to: what is in them must stay below
@@ -185,7 +192,7 @@ func (l *Log) writeArmed() {
 	}
 	at := fence{epoch: l.mu.led.epoch, seq: l.mu.led.applied}
 	if want {
-		rec.Armed = []string{l.side.Dir()}
+		rec.arm(l.side.Dir(), journal)
 	}
 	l.mu.Unlock()
 
@@ -196,7 +203,7 @@ func (l *Log) writeArmed() {
 				return err
 			}
 		}
-		if want == (len(l.record.Armed) > 0) {
+		if rec.equal(l.record) {
 			return nil
 		}
 		return writeRecord(l.fs, l.cfg.Dir, rec)
@@ -214,8 +221,8 @@ func (l *Log) writeArmed() {
 	if raised {
 		l.mu.led.onFenced(at.seq)
 	}
-	if a.want != want {
-		return
+	if a.want != want || a.journal != journal {
+		return // the armer changed its mind meanwhile
 	}
 	a.armed = want
 	if want {

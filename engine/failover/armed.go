@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
 )
@@ -19,7 +21,7 @@ import (
 // what the primary does not. A side is written only once it is recorded
 // (rule 8), and the record changes only while the primary answers.
 //
-//	failover.json: {"format":"holdfast-failover","version":1,"crc32c":…,"record":{"log":"…","armed":["…"]}}
+//	failover.json: {"format":"holdfast-failover","version":1,"crc32c":…,"record":{"log":"…","armed":["/side"],"journals":{"/side":"…"}}}
 const (
 	recordName = "failover.json"
 	// lockName is the log's lock. The primary, which may be opened anew while it
@@ -34,6 +36,20 @@ type logRecord struct {
 	Log string `json:"log"`
 	// Armed are the side directories that may hold records above the fence.
 	Armed []string `json:"armed"`
+	// Journals are the ids of the journals there, by the directory in Armed: a disk that is
+	// mounted there and has another one does not hold those records. None for a journal that has no id.
+	Journals map[string]string `json:"journals,omitempty"`
+}
+
+// arm adds a side, with the journal that the log has there.
+func (r *logRecord) arm(side string, j *journal) {
+	r.Armed = append(r.Armed, side)
+	if name := j.header.Journal; name != "" {
+		if r.Journals == nil {
+			r.Journals = map[string]string{}
+		}
+		r.Journals[side] = name
+	}
 }
 
 type recordFile struct {
@@ -41,6 +57,10 @@ type recordFile struct {
 	Version int             `json:"version"`
 	CRC     uint32          `json:"crc32c"`
 	Record  json.RawMessage `json:"record"`
+}
+
+func (r *logRecord) equal(other logRecord) bool {
+	return r.Log == other.Log && slices.Equal(r.Armed, other.Armed) && maps.Equal(r.Journals, other.Journals)
 }
 
 // readRecord reads the record of the log in dir, or makes one with a new id.

@@ -4,6 +4,7 @@
 package failover
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ var ErrJournalFull = errors.New("the side journal is full")
 type journal struct {
 	fs       vfs.FS
 	dir      string
-	id       Identity
+	header   journalHeader
 	sum      uint32
 	fileSize int64
 	maxFiles int
@@ -50,13 +51,17 @@ func openJournal(fsys vfs.FS, dir string, id Identity, fileSize int64, maxFiles 
 		return nil, nil, err
 	}
 	j := &journal{
-		fs: fsys, dir: dir, id: id, sum: logSum(id.Log),
+		fs: fsys, dir: dir, sum: logSum(id.Log),
 		fileSize: fileSize, maxFiles: max(maxFiles, initialFiles), wrote: map[*journalFile]bool{},
 	}
-	var err error
-	if j.files, err = openJournalFiles(fsys, dir, id); err != nil {
+	files, name, err := openJournalFiles(fsys, dir, id)
+	if err != nil {
 		return nil, nil, err
 	}
+	if len(files) == 0 {
+		name = rand.Text()
+	}
+	j.files, j.header = files, journalHeader{id, name}
 	runs := make([]run, 0, len(j.files))
 	for _, f := range j.files {
 		r, err := readRun(f, j.sum)
@@ -70,7 +75,7 @@ func openJournal(fsys vfs.FS, dir string, id Identity, fileSize int64, maxFiles 
 		runs = append(runs, r)
 	}
 	for len(j.files) < initialFiles {
-		f, err := createJournalFile(fsys, dir, j.nextNumber(), fileSize, id)
+		f, err := createJournalFile(fsys, dir, j.nextNumber(), fileSize, j.header)
 		if err != nil {
 			return nil, nil, errors.Join(err, j.Close())
 		}
@@ -202,7 +207,7 @@ func (j *journal) makeFile(s *Side) {
 	var f *journalFile
 	var err error
 	if !closed {
-		f, err = createJournalFile(j.fs, j.dir, num, j.fileSize, j.id)
+		f, err = createJournalFile(j.fs, j.dir, num, j.fileSize, j.header)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -28,7 +28,7 @@ import (
 //	│ header, 4096 B  │ record   │ record   │ … │ record   │ zeros, or what an older chain left
 //	└─────────────────┴──────────┴──────────┴───┴──────────┴─────────
 //
-// Header: magic, version u32, length u32, crc-32c u32 of the JSON, JSON of an Identity.
+// Header: magic, version u32, length u32, crc-32c u32 of the JSON, JSON of a journalHeader.
 //
 // A chain starts at the front of a file that recovery no longer needs, and
 // goes on in another such file when it is full. Older records behind the newest
@@ -60,6 +60,15 @@ type Identity struct {
 	Log string `json:"log"`
 }
 
+// A journalHeader says whose journal a file is of, and of which one: a log that has been
+// armed on several disks has a journal on each.
+type journalHeader struct {
+	Identity
+	// Journal is random, made with the journal: the record names it, so that a disk that
+	// was this log's side before is not taken for the one that is. "" in files that were made before there was one.
+	Journal string `json:"journal,omitempty"`
+}
+
 // ErrForeignJournal is returned for a journal of another log: it is not
 // replayed, not reused and not removed.
 var ErrForeignJournal = errors.New("the journal belongs to another log")
@@ -87,8 +96,8 @@ func journalPath(dir string, num int) string {
 }
 
 // createJournalFile makes one file, durable with its directory entry when it returns.
-func createJournalFile(fsys vfs.FS, dir string, num int, size int64, id Identity) (*journalFile, error) {
-	header, err := encodeHeader(id)
+func createJournalFile(fsys vfs.FS, dir string, num int, size int64, of journalHeader) (*journalFile, error) {
+	header, err := encodeHeader(of)
 	if err != nil {
 		return nil, err
 	}
@@ -116,8 +125,8 @@ func createJournalFile(fsys vfs.FS, dir string, num int, size int64, id Identity
 	return &journalFile{num: num, file: f, size: size}, nil
 }
 
-func encodeHeader(id Identity) ([]byte, error) {
-	body, err := json.Marshal(id)
+func encodeHeader(h journalHeader) ([]byte, error) {
+	body, err := json.Marshal(h)
 	if err != nil {
 		return nil, err
 	}
@@ -127,47 +136,47 @@ func encodeHeader(id Identity) ([]byte, error) {
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
 	b = append(b, body...)
 	if len(b) > journalStart {
-		return nil, fmt.Errorf("the identity %+v is too long for a journal's header", id)
+		return nil, fmt.Errorf("the identity %+v is too long for a journal's header", h.Identity)
 	}
 	return b, nil
 }
 
 // decodeHeader reads a file's first bytes. Magic and version are checked
 // apart, so that a newer version is not called damage.
-func decodeHeader(b []byte) (Identity, error) {
-	var id Identity
+func decodeHeader(b []byte) (journalHeader, error) {
+	var h journalHeader
 	const fixed = len(journalMagic) + 12
 	if len(b) < fixed || string(b[:len(journalMagic)]) != journalMagic {
-		return id, fmt.Errorf("%w: not a journal file (no magic)", ErrDamaged)
+		return h, fmt.Errorf("%w: not a journal file (no magic)", ErrDamaged)
 	}
 	le := binary.LittleEndian
 	rest := b[len(journalMagic):]
 	if v := le.Uint32(rest); v != journalVersion {
-		return id, fmt.Errorf("journal version %d; this program reads version %d: start the version that wrote it", v, journalVersion)
+		return h, fmt.Errorf("journal version %d; this program reads version %d: start the version that wrote it", v, journalVersion)
 	}
 	n, sum := int(le.Uint32(rest[4:])), le.Uint32(rest[8:])
 	if n > len(b)-fixed || crc32.Checksum(b[fixed:fixed+n], castagnoli) != sum {
-		return id, fmt.Errorf("%w: header checksum", ErrDamaged)
+		return h, fmt.Errorf("%w: header checksum", ErrDamaged)
 	}
-	if err := json.Unmarshal(b[fixed:fixed+n], &id); err != nil {
-		return id, fmt.Errorf("%w: header: %w", ErrDamaged, err)
+	if err := json.Unmarshal(b[fixed:fixed+n], &h); err != nil {
+		return h, fmt.Errorf("%w: header: %w", ErrDamaged, err)
 	}
-	return id, nil
+	return h, nil
 }
 
 // openJournalFiles opens the files of dir, in order of their numbers, and
-// checks that they are this log's. Half-made files are removed.
-func openJournalFiles(fsys vfs.FS, dir string, id Identity) ([]*journalFile, error) {
+// checks that they are this log's and of one journal, whose id it returns. Half-made files
+// are removed.
+func openJournalFiles(fsys vfs.FS, dir string, id Identity) (files []*journalFile, journal string, err error) {
 	names, err := fsys.List(dir)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	var files []*journalFile
-	fail := func(err error) ([]*journalFile, error) {
+	fail := func(err error) ([]*journalFile, string, error) {
 		for _, f := range files {
 			err = errors.Join(err, f.file.Close())
 		}
-		return nil, err
+		return nil, "", err
 	}
 	for _, name := range names {
 		path := filepath.Join(dir, name)
@@ -194,11 +203,15 @@ func openJournalFiles(fsys vfs.FS, dir string, id Identity) ([]*journalFile, err
 		if err != nil {
 			return fail(fmt.Errorf("%s: %w", path, err))
 		}
-		if got != id {
-			return fail(fmt.Errorf("%s: %w: it is %+v, this log is %+v", path, ErrForeignJournal, got, id))
+		if got.Identity != id {
+			return fail(fmt.Errorf("%s: %w: it is %+v, this log is %+v", path, ErrForeignJournal, got.Identity, id))
 		}
+		if journal != "" && got.Journal != "" && got.Journal != journal {
+			return fail(fmt.Errorf("%s: %w: files of two journals are in one directory", path, ErrDamaged))
+		}
+		journal = cmp.Or(journal, got.Journal)
 	}
-	return files, nil
+	return files, journal, nil
 }
 
 // A run is the records at the front of one file that follow one another.

@@ -72,6 +72,7 @@ type opening struct {
 	cfg  Config
 	step chan string // what is being done, for the error of a hung disk; depth 16, dropped when full
 
+	mounts  uint64 // of the side before its journal was opened
 	closers []io.Closer
 }
 
@@ -91,6 +92,9 @@ func (o *opening) run() (l *Log, err error) {
 		}
 	}()
 	cfg := &o.cfg
+	if cfg.Side != nil {
+		o.mounts = cfg.Side.mounts()
+	}
 	o.doing("locking %s", cfg.Dir)
 	if err := cfg.FS.MkdirAll(cfg.Dir); err != nil {
 		return nil, err
@@ -193,10 +197,18 @@ func (o *opening) openArmed(rec logRecord, id Identity) ([]armedJournal, error) 
 		if err != nil {
 			return nil, fmt.Errorf("the side journal %s, which may hold writes and votes that are nowhere else: %w", dir, err)
 		}
+		if want := rec.Journals[side]; want != "" && j.header.Journal != want {
+			return nil, fmt.Errorf("%w: in %s is the journal %q of the log %s, and the armed one is %q: this disk was its side before, and another one holds what is needed. "+
+				lostSide, ErrSideMissing, dir, j.header.Journal, o.cfg.Dir, want)
+		}
 		out = append(out, armedJournal{side, j, runs})
 	}
 	return out, nil
 }
+
+// lostSide is what to do where the journal of an armed side is not to be had.
+const lostSide = "Mount the side disk and start again. If it is lost, votes may be lost with it: this server may not vote with this log any more. " +
+	"Remove it from its cluster first, and only then wipe this store and let the server join as a new one"
 
 // openJournal opens a journal that has to be there.
 func (o *opening) openJournal(dir string, id Identity) (*journal, []run, error) {
@@ -211,9 +223,7 @@ func (o *opening) openJournal(dir string, id Identity) (*journal, []run, error) 
 		}
 	}
 	if found < initialFiles {
-		return nil, nil, fmt.Errorf("%w: it has %d of at least %d files of the log %s. "+
-			"Mount the side disk and start again. If it is lost, votes may be lost with it: this server may not vote with this log any more. "+
-			"Remove it from its cluster first, and only then wipe this store and let the server join as a new one",
+		return nil, nil, fmt.Errorf("%w: it has %d of at least %d files of the log %s. "+lostSide,
 			ErrSideMissing, found, initialFiles, o.cfg.Dir)
 	}
 	j, runs, err := lockJournal(o.cfg.FS, dir, id, &o.cfg)
@@ -321,12 +331,12 @@ func (o *opening) keep(l *Log, journals []armedJournal) error {
 	rec := logRecord{Log: l.record.Log}
 	for _, j := range journals {
 		if l.side != nil && j.side == l.side.Dir() {
-			l.mu.side = armament{journal: j.journal, armed: true, want: true}
+			l.mu.side = armament{journal: j.journal, mounts: o.mounts, armed: true, want: true}
 			l.settle.Do(func() { close(l.settled) }) // there is nothing to wait for
-			rec.Armed = append(rec.Armed, j.side)
+			rec.arm(j.side, j.journal)
 		}
 	}
-	if !slices.Equal(rec.Armed, l.record.Armed) {
+	if !rec.equal(l.record) {
 		if err := writeRecord(o.cfg.FS, o.cfg.Dir, rec); err != nil {
 			return err
 		}

@@ -4,7 +4,8 @@
 package failover
 
 import (
-	"encoding/binary"
+	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +20,11 @@ import (
 // made and filled beforehand: when the side is opened, every probeRetry while
 // the disk is not well, and after it was idle for probeIdle. Writes of logs
 // say the same for nothing, so a side that is used is not probed.
+//
+// Between probes it opens the file by its path and looks for what it wrote last. Where that is
+// not there, the directory names another file system than the one that the journals are open on: a start
+// would look for their records where they are not. So the side is not used until they are
+// opened by their paths again.
 
 const (
 	probeRetry = time.Second
@@ -42,6 +48,7 @@ type health struct {
 	known   bool      // a probe has ended
 	err     error     // of the newest probe, or of a write since
 	used    time.Time // when the disk last did what it was told
+	mounts  uint64    // how often the path did not lead to what was open
 }
 
 // Err is why the side cannot be written, nil where it can as far as is known. A
@@ -77,8 +84,22 @@ func (s *Side) trouble(patience time.Duration) error {
 	return s.mu.health.err
 }
 
+// mounts is how often the side's path turned out to lead to another file system than the
+// one that was open: a journal that was opened at another count is to be opened again.
+func (s *Side) mounts() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.health.mounts
+}
+
+// A probeFile is the open probe file, with what was written to it last.
+type probeFile struct {
+	vfs.File
+	stamp []byte
+}
+
 func (s *Side) runProber() {
-	var file vfs.File
+	var file *probeFile
 	t := time.NewTimer(0)
 	defer t.Stop()
 	for first := true; ; first = false {
@@ -92,6 +113,8 @@ func (s *Side) runProber() {
 		}
 		if s.probeDue(time.Now()) {
 			file = s.probe(file)
+		} else if file != nil {
+			file = s.look(file)
 		}
 		if first {
 			close(s.probed)
@@ -114,15 +137,17 @@ func (s *Side) probeDue(now time.Time) bool {
 
 // probe writes and syncs the probe file, opening it first where file is nil, and
 // returns it, nil after an error.
-func (s *Side) probe(file vfs.File) vfs.File {
-	err := func() (err error) {
+func (s *Side) probe(file *probeFile) *probeFile {
+	err := func() error {
 		if file == nil {
-			if file, err = s.openProbe(); err != nil {
+			f, err := s.openProbe()
+			if err != nil {
 				return err
 			}
+			file = &probeFile{File: f}
 		}
-		stamp := binary.LittleEndian.AppendUint64(nil, uint64(time.Now().UnixNano())) //nolint:gosec // any bytes do
-		if _, err := file.WriteAt(stamp, 0); err != nil {
+		file.stamp = []byte(rand.Text())
+		if _, err := file.WriteAt(file.stamp, 0); err != nil {
 			return err
 		}
 		return file.SyncData()
@@ -139,6 +164,41 @@ func (s *Side) probe(file vfs.File) vfs.File {
 		h.used = time.Now()
 	}
 	return file
+}
+
+// look looks for the probe file where its path leads, and returns it, nil where another one or
+// none is there.
+func (s *Side) look(file *probeFile) *probeFile {
+	s.mu.Lock()
+	s.mu.health.probing = inFlight{since: time.Now()}
+	s.mu.Unlock()
+	there, err := s.readProbe(len(file.stamp))
+	if err == nil && !bytes.Equal(there, file.stamp) {
+		err = errors.New("another file system is mounted there than the one that is open, or none any more. It is used once it is well")
+	}
+	if err != nil {
+		_ = file.Close() // nothing in it matters
+		file = nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := &s.mu.health
+	h.probing = inFlight{}
+	if err != nil {
+		h.err = sideAdvice(s.dir, err)
+		h.mounts++
+	}
+	return file
+}
+
+func (s *Side) readProbe(n int) ([]byte, error) {
+	f, err := s.fs.Open(filepath.Join(s.dir, "side", probeName))
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, n)
+	_, err = f.ReadAt(b, 0)
+	return b, errors.Join(err, f.Close())
 }
 
 // openProbe opens the probe file or makes it. The side's directory itself is

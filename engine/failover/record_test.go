@@ -111,17 +111,17 @@ func FuzzDecodeRecord(f *testing.F) {
 }
 
 func FuzzDecodeHeader(f *testing.F) {
-	b, err := encodeHeader(Identity{Cluster: "c", Node: "a", Store: "s", Partition: "default", Log: "l"})
+	b, err := encodeHeader(journalHeader{Identity{Cluster: "c", Node: "a", Store: "s", Partition: "default", Log: "l"}, "j"})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		id, err := decodeHeader(b)
+		h, err := decodeHeader(b)
 		if err != nil {
 			return
 		}
-		if _, err := encodeHeader(id); err != nil && !strings.Contains(err.Error(), "too long") {
+		if _, err := encodeHeader(h); err != nil && !strings.Contains(err.Error(), "too long") {
 			t.Fatal(err)
 		}
 	})
@@ -135,7 +135,7 @@ func FuzzDecodeFence(f *testing.F) {
 }
 
 func TestHeaderVersion(t *testing.T) {
-	b, err := encodeHeader(Identity{Log: "l"})
+	b, err := encodeHeader(journalHeader{Identity: Identity{Log: "l"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,9 +18,9 @@ import (
 // side is a directory that logs fail over to, and what is known of its disk.
 type side struct {
 	path  string
-	mount mountinfo.Mount
 	disk  *failover.Side
 	size  atomic.Pointer[diskSize]
+	mount atomic.Pointer[mountinfo.Mount] // as the watch saw it last: another disk may come in its place
 }
 
 // sidePath is the directory that the i-th store's log fails over to, "" for
@@ -67,7 +67,7 @@ func (n *Node) openSides(ctx context.Context) {
 			s = n.openSide(ctx, path)
 			n.sides[path] = s
 		}
-		if s.mount.Point != "" && s.mount.MajMin() == st.majMin() {
+		if m := s.mount.Load(); m.Point != "" && m.MajMin() == st.majMin() {
 			n.log.Warn("the side is on the same device as the store: it will hang with it. Put it on a disk of its own",
 				"store", st.cfg.Path, "side", path, "device", st.mount.Device())
 		}
@@ -77,7 +77,8 @@ func (n *Node) openSides(ctx context.Context) {
 func (n *Node) openSide(ctx context.Context, path string) *side {
 	s := &side{path: path}
 	s.size.Store(&diskSize{})
-	s.mount, _ = mountinfo.MountOf(path) // OpenSide says so of a path that is not there
+	mount, _ := mountinfo.MountOf(path) // OpenSide says so of a path that is not there
+	s.mount.Store(&mount)
 	ctx, cancel := context.WithTimeout(ctx, sideTime)
 	defer cancel()
 	fs := n.cfg.Disks.FS(path)

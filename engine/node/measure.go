@@ -85,6 +85,6 @@ func (n *Node) failoverStatus(st *openStore) api.Failover {
 	if p.side == nil || len(f.Sides) == 0 {
 		return f
 	}
-	f.Sides[0].Device, f.Sides[0].FreeBytes = p.side.mount.Device(), p.side.size.Load().free
+	f.Sides[0].Device, f.Sides[0].FreeBytes = p.side.mount.Load().Device(), p.side.size.Load().free
 	return f
 }

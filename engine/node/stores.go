@@ -99,7 +99,7 @@ func (s *openStore) majMin() string {
 // its disk answers.
 const sizeInterval = 10 * time.Second
 
-// diskWatch asks the file systems of stores and sides for their size, so that
+// diskWatch asks the file systems of stores and sides for their size, and sides for their device, so that
 // nobody who wants an answer at once has to. One goroutine, which ends with
 // close, or, where a disk hangs, with the process.
 type diskWatch struct {
@@ -111,7 +111,8 @@ type diskWatch struct {
 type watchedDisk struct {
 	path   string
 	size   *atomic.Pointer[diskSize]
-	failed bool // the last look; said once
+	mount  *atomic.Pointer[mountinfo.Mount] // nil: it is what it was at the start, which a store's open files hold
+	failed bool                             // the last look; said once
 }
 
 // watchDisks looks once at every store's disk, which has just been read, and
@@ -123,7 +124,7 @@ func (n *Node) watchDisks() *diskWatch {
 	}
 	w.look()
 	for _, s := range n.sides {
-		w.disks = append(w.disks, watchedDisk{path: s.path, size: &s.size})
+		w.disks = append(w.disks, watchedDisk{path: s.path, size: &s.size, mount: &s.mount})
 	}
 	go func() {
 		tick := time.NewTicker(sizeInterval)
@@ -145,8 +146,14 @@ func (w *diskWatch) look() {
 		d := &w.disks[i]
 		var fs unix.Statfs_t
 		err := unix.Statfs(d.path, &fs)
+		if err == nil && d.mount != nil {
+			var m mountinfo.Mount
+			if m, err = mountinfo.MountOf(d.path); err == nil {
+				d.mount.Store(&m)
+			}
+		}
 		if err != nil && !d.failed {
-			w.log.Warn("the size of a disk is not known", "path", d.path, "error", err)
+			w.log.Warn("the size or the device of a disk is not known", "path", d.path, "error", err)
 		}
 		if d.failed = err != nil; !d.failed {
 			d.size.Store(&diskSize{total: int64(fs.Blocks) * fs.Bsize, free: int64(fs.Bavail) * fs.Bsize})
