@@ -72,6 +72,13 @@ func (o Options) Validate() error {
 //
 // A new log is made under a temporary name and renamed, so that a crash leaves
 // either no log or one that opens.
+//
+// What the page cache has of an old log is dropped first. Linux counts a write for the control group
+// in which the file's pages came into the cache, and gives the files of a group that is gone to the one
+// above it; systemd makes a group for each run of a service. So what is written to the files of an
+// earlier process would count for nobody, and io.max, io.weight and io.stat of the service would know of
+// nothing but flushes until the segments of then are full. Read again, the pages are of this
+// process, and a few writes later the files are, too.
 func Open(dir string, o Options) (s Store, warning string, err error) {
 	if err := o.Validate(); err != nil {
 		return nil, "", fmt.Errorf("opening raft log %s: %w", dir, err)
@@ -89,6 +96,9 @@ func Open(dir string, o Options) (s Store, warning string, err error) {
 			err = errors.Join(err, held.Close())
 		}
 	}()
+	if err := vfs.DropCache(dir); err != nil && o.Logger != nil {
+		o.Logger.Warn("what is written to the log may not count for this service's control group yet", "dir", dir, "error", err)
+	}
 	effective, found, err := Detect(dir)
 	if err != nil {
 		return nil, "", fmt.Errorf("opening raft log: %w", err)

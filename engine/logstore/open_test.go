@@ -10,11 +10,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/raft"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/logstore"
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/logstore/logstoretest"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs"
+	"github.com/holdfastdb/terraform-provider-holdfast/engine/vfs/vfstest"
+	"github.com/holdfastdb/terraform-provider-holdfast/test/wait"
 )
 
 func TestParse(t *testing.T) {
@@ -208,5 +213,49 @@ func TestLocked(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestOpenDropsCache: the pages of an earlier process are dropped, and what is going to be written
+// is read again: the tail to be checked, the spare so that appends to it need not.
+//
+// Seen to fail without the dropping, and without the reading ahead.
+func TestOpenDropsCache(t *testing.T) {
+	dir := t.TempDir()
+	open := func() logstore.Store {
+		s, _, err := logstore.Open(dir, logstore.Options{WALSegmentSizeMB: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := open()
+	for i := range uint64(3) {
+		if err := s.StoreLog(&raft.Log{Index: i + 1, Term: 1, Data: make([]byte, 2<<20)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spare := filepath.Join(dir, "wal", "spare")
+	wait.Within(t, time.Minute, "there is a spare", func() bool { _, err := os.Stat(spare); return err == nil })
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	segments, err := filepath.Glob(filepath.Join(dir, "wal", "*.wal"))
+	if err != nil || len(segments) < 3 {
+		t.Fatalf("%v, %v", segments, err)
+	}
+	if n, _ := vfstest.Cached(t, segments[0]); n == 0 {
+		t.Error("what was written is not cached")
+	}
+	if err := vfs.DropCache(spare); err != nil {
+		t.Fatal(err)
+	}
+	s = open()
+	if n, all := vfstest.Cached(t, segments[0]); n == all {
+		t.Errorf("all %d pages of a segment that is full are cached still", n)
+	}
+	wait.Within(t, time.Minute, "the spare is cached", func() bool { n, all := vfstest.Cached(t, spare); return n == all })
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -101,6 +101,24 @@ func (n Node) sample(ctx context.Context, l *traffic.Traffic) Sample {
 	return s
 }
 
+// forgets is how long a relapse is remembered: a log that fails over again within it stays on the side for
+// twice as long as the last time.
+const forgets = time.Minute
+
+// settle waits until what the log met before is forgotten: how long it stays on the side after a stall is the stall's alone then.
+func (n Node) settle(t *testing.T) {
+	t.Helper()
+	var switches uint64
+	since := time.Now()
+	wait.Within(t, 5*time.Minute, n.Name+" has not switched for "+forgets.String(), func() bool {
+		st, err := n.Store(t.Context())
+		if err != nil || st.Failover.SwitchCount != switches {
+			switches, since = st.Failover.SwitchCount, time.Now()
+		}
+		return err == nil && (switches == 0 || time.Since(since) > forgets)
+	})
+}
+
 // Run runs a script on a node, as root, to its end, and asks the node
 // all the while how its log does. The last sample is of a log that has gone back to its
 // data disk, or of an engine that was started again.
@@ -114,6 +132,7 @@ func (n Node) Run(t *testing.T, script string, l *traffic.Traffic) ([]Interval, 
 	if err := n.Shell.Upload(t.Context(), "/run/"+script, 0o777, strings.NewReader(text)); err != nil {
 		t.Fatal(err)
 	}
+	n.settle(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var samples []Sample
@@ -141,6 +160,13 @@ func (n Node) Run(t *testing.T, script string, l *traffic.Traffic) ([]Interval, 
 	cancel()
 	asking.Wait()
 	return stalls, append(samples, n.sample(t.Context(), l))
+}
+
+func lastSwitch(f *api.Failover) string {
+	if f.LastSwitch == nil {
+		return ""
+	}
+	return "; " + f.LastSwitch.Reason
 }
 
 // WritesIn is how many writes arrived in an Interval.
@@ -195,7 +221,7 @@ func Flips(t *testing.T, stalls []Interval, samples []Sample, survived bool) {
 		}
 		switches := int(after.SwitchCount) - int(before.SwitchCount)
 		aside := time.Duration(after.SecondaryDurationNS - before.SecondaryDurationNS)
-		t.Logf("stall of %s: %d switches, %s on the side disk, %d writes meanwhile", stall.Length(), switches, aside.Round(time.Millisecond), writes)
+		t.Logf("stall of %s: %d switches, %s on the side disk, %d writes meanwhile%s", stall.Length(), switches, aside.Round(time.Millisecond), writes, lastSwitch(after))
 		if switches != 2 {
 			t.Errorf("the stall of %s makes %d switches, want one there and one back", stall.Length(), switches)
 		}

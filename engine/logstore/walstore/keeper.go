@@ -4,6 +4,8 @@
 package walstore
 
 import (
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"sync"
 	"time"
@@ -41,6 +43,7 @@ type keeper struct {
 		sync.Mutex
 		wanted bool     // a spare should be prepared
 		ready  bool     // Invariant: spare exists, is synced and size long
+		cold   bool     // the spare is an earlier process's, and may not be in the page cache
 		ever   bool     // a spare was ready once since open
 		doomed []string // to be removed
 		stop   bool
@@ -72,7 +75,7 @@ func (k *keeper) adopt() error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.mu.ready, k.mu.ever = true, true
+	k.mu.ready, k.mu.ever, k.mu.cold = true, true, true
 	return nil
 }
 
@@ -151,9 +154,16 @@ func (k *keeper) run() {
 			return
 		}
 		k.mu.Lock()
+		cold := k.mu.cold && k.mu.ready
 		want := k.mu.wanted && !k.mu.ready
-		k.mu.wanted = false
+		k.mu.wanted, k.mu.cold = false, false
 		k.mu.Unlock()
+		if cold {
+			if err := k.warmSpare(); err != nil {
+				k.log.Warn("cannot read the spare segment ahead; the first appends to it are slower", "path", k.path(spareName), "error", err)
+			}
+			k.nudge() // whatever came in meanwhile
+		}
 		if !want {
 			continue
 		}
@@ -219,6 +229,30 @@ func (k *keeper) makeSpare() (ok bool, err error) {
 		}
 	}
 	return true, k.fs.Rename(tmp, k.path(spareName))
+}
+
+// warmSpare reads the spare into the page cache, chunk by chunk, at rest in between: an append to a page
+// that is not there waits for the disk to read it first. It gives up, without an error, when the store closes.
+func (k *keeper) warmSpare() (err error) {
+	f, err := k.fs.Open(k.path(spareName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it became a segment meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	chunk := make([]byte, fillChunk)
+	for off := int64(0); off < k.size; off += fillChunk {
+		start := time.Now()
+		if _, err := f.ReadAt(chunk[:min(fillChunk, k.size-off)], off); err != nil {
+			return err
+		}
+		if k.rest(fillPause * time.Since(start)) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // rest waits for d, goes on removing files meanwhile, and says whether to stop.
