@@ -82,14 +82,21 @@ func TestDue(t *testing.T) {
 func TestEndingCA(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for name, tc := range map[string]struct {
-		left time.Duration
-		says string
+		left   time.Duration // of the newest
+		issuer string        // of the node's certificate: "old" has five days left
+		says   string
 	}{
-		"years are left": {left: caWarning},
-		"weeks are left": {left: caWarning - time.Hour, says: "it ends at 2026-05-30T11:00:00Z, in 89 days"},
-		"it has ended":   {left: -time.Hour, says: "it ended at 2026-03-01T11:00:00Z"},
+		"years are left":              {left: caWarning},
+		"weeks are left":              {left: caWarning - time.Hour, says: "it ends at 2026-05-30T11:00:00Z, in 89 days"},
+		"it has ended":                {left: -time.Hour, says: "it ended at 2026-03-01T11:00:00Z"},
+		"in the middle of a rotation": {left: 2 * caWarning, issuer: "old", says: "it ends at 2026-03-06T12:00:00Z, in 5 days"},
+		"the old one is not needed":   {left: 2 * caWarning, issuer: "new"},
 	} {
-		got := endingCA(&agentapi.PKI{CAs: []agentapi.Certificate{{NotAfter: now.Add(tc.left)}, {NotAfter: now}}}, now)
+		held := &agentapi.PKI{CAs: []agentapi.Certificate{{Fingerprint: "new", NotAfter: now.Add(tc.left)}, {Fingerprint: "old", NotAfter: now.Add(5 * 24 * time.Hour)}}}
+		if tc.issuer != "" {
+			held.Certificate = &agentapi.Certificate{Issuer: tc.issuer}
+		}
+		got := endingCA(held, now)
 		if tc.says == "" && len(got) > 0 || tc.says != "" && (len(got) != 1 || !strings.Contains(got[0].Why, tc.says) || !got[0].Beside) {
 			t.Errorf("%s: %+v", name, got)
 		}

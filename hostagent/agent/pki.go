@@ -192,12 +192,18 @@ func (a *Agent) knownPKI() *agentapi.PKI {
 // which somebody has time, and the certificates of the nodes end with their CA.
 const caWarning = 90 * 24 * time.Hour
 
-// endingCA is what is wrong with the CA that the node signs by, where it ends soon.
+// endingCA is what is wrong with the CAs that the node needs, where one ends soon: the newest, and,
+// in the middle of a rotation, the one that its own certificate is of.
 func endingCA(p *agentapi.PKI, now time.Time) []agentapi.Problem {
 	if p == nil || len(p.CAs) == 0 {
 		return nil
 	}
-	end := p.CAs[0].NotAfter
+	end, next := p.CAs[0].NotAfter, "Give the cluster another word in tls.ca_rotation, or run `holdfast tls rotate -ca`; all of it serves meanwhile."
+	for _, ca := range p.CAs {
+		if p.Certificate != nil && p.Certificate.Issuer == ca.Fingerprint && ca.NotAfter.Before(end) {
+			end, next = ca.NotAfter, "A rotation to a newer one did not come to its end: apply again, or run `holdfast tls rotate -ca`, which go on with it; all of the cluster serves meanwhile."
+		}
+	}
 	left := end.Sub(now)
 	if left >= caWarning {
 		return nil
@@ -206,7 +212,7 @@ func endingCA(p *agentapi.PKI, now time.Time) []agentapi.Problem {
 	if left < 0 {
 		why = fmt.Sprintf("it ended at %s: no server reaches another", end.UTC().Format(time.RFC3339))
 	}
-	return []agentapi.Problem{{What: "the cluster's CA is at its end", Why: why, Next: "Give the cluster another word in tls.ca_rotation, or run `holdfast tls rotate -ca`; all of it serves meanwhile.",
+	return []agentapi.Problem{{What: "the cluster's CA is at its end", Why: why, Next: next,
 		At: end.Add(-caWarning), Beside: true}}
 }
 
