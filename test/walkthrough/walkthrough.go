@@ -10,6 +10,7 @@ import (
 	"embed"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -108,14 +109,20 @@ const forgets = time.Minute
 // settle waits until what the log met before is forgotten: how long it stays on the side after a stall is the stall's alone then.
 func (n Node) settle(t *testing.T) {
 	t.Helper()
-	var switches uint64
-	since := time.Now()
 	wait.Within(t, 5*time.Minute, n.Name+" has not switched for "+forgets.String(), func() bool {
 		st, err := n.Store(t.Context())
-		if err != nil || st.Failover.SwitchCount != switches {
-			switches, since = st.Failover.SwitchCount, time.Now()
+		if err != nil || st.Failover.LastSwitch == nil {
+			return err == nil
 		}
-		return err == nil && (switches == 0 || time.Since(since) > forgets)
+		out, err := n.Shell.Run(t.Context(), "date +%s") // its clock is not the test's
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return time.Unix(now, 0).Sub(st.Failover.LastSwitch.At) > forgets
 	})
 }
 
@@ -135,7 +142,7 @@ func (n Node) Run(t *testing.T, script string, l *traffic.Traffic) ([]Interval, 
 	n.settle(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	var samples []Sample
+	samples := []Sample{n.sample(ctx, l)} // before any stall, whatever the two clocks say
 	var asking sync.WaitGroup
 	asking.Go(func() {
 		tick := time.NewTicker(500 * time.Millisecond)
@@ -183,10 +190,10 @@ func WritesIn(samples []Sample, i Interval) int {
 	return last - max(first, 0)
 }
 
-// failoverBefore is the last answer before a time, nil where there was none.
+// failoverBefore is the last answer before a time; the first sample is before any. nil where there was none.
 func failoverBefore(samples []Sample, t time.Time) *api.Failover {
-	var found *api.Failover
-	for _, s := range samples {
+	found := samples[0].Failover
+	for _, s := range samples[1:] {
 		if s.At.Before(t) && s.Failover != nil {
 			found = s.Failover
 		}
