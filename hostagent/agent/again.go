@@ -48,23 +48,31 @@ func (a *Agent) endedLocked(c *convergence, again bool) {
 	}
 }
 
-// unmounted reports whether a disk of the spec is not mounted. It asks the kernel for its
-// table and touches no disk.
-func (a *Agent) unmounted(spec *agentapi.Spec) bool {
+// unmounted reports whether the disk of a store of the spec is not mounted, and whether the
+// side's is not. It asks the kernel for its table and touches no disk.
+func (a *Agent) unmounted(spec *agentapi.Spec) (store, side bool) {
 	if !a.opts.Systemd || spec == nil {
-		return false
+		return false, false
 	}
 	table, err := mountinfo.Read()
-	return err == nil && missing(table, spec)
+	if err != nil {
+		return false, false
+	}
+	return missing(table, spec)
 }
 
-func missing(table mountinfo.Table, spec *agentapi.Spec) bool {
+func missing(table mountinfo.Table, spec *agentapi.Spec) (store, side bool) {
 	for _, w := range wants(spec, storesRecord{}) {
-		if m, ok := table.Of(w.Mount); w.Mount != "" && (!ok || m.Point != w.Mount) {
-			return true
+		if m, ok := table.Of(w.Mount); w.Mount == "" || ok && m.Point == w.Mount {
+			continue
+		}
+		if w.Field == sideField {
+			side = true
+		} else {
+			store = true
 		}
 	}
-	return false
+	return store, side
 }
 
 // reload has a running engine take over what it can of a new spec. It says no while the

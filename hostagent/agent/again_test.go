@@ -119,18 +119,19 @@ func TestMissing(t *testing.T) {
 	}
 	root, data, side := mount(1, "/"), mount(2, "/srv/holdfast/data1"), mount(3, "/srv/holdfast/side")
 	for _, tc := range []struct {
-		table mountinfo.Table
-		want  bool
+		table       mountinfo.Table
+		store, side bool
 	}{
-		{mountinfo.Table{root, data, side}, false}, {mountinfo.Table{root, data}, true}, {mountinfo.Table{root, side}, true}, {mountinfo.Table{root}, true},
+		{mountinfo.Table{root, data, side}, false, false}, {mountinfo.Table{root, data}, false, true},
+		{mountinfo.Table{root, side}, true, false}, {mountinfo.Table{root}, true, true},
 	} {
-		if got := missing(tc.table, machineSpec()); got != tc.want {
-			t.Errorf("%+v: %v", tc.table, got)
+		if store, side := missing(tc.table, machineSpec()); store != tc.store || side != tc.side {
+			t.Errorf("%+v: %v, %v", tc.table, store, side)
 		}
 	}
 	plain := machineSpec()
 	plain.Stores, plain.SideDisk = []agentapi.StoreSpec{{Path: "/srv/a"}}, nil
-	if missing(mountinfo.Table{root}, plain) {
+	if store, side := missing(mountinfo.Table{root}, plain); store || side {
 		t.Error("a directory on no disk of the spec")
 	}
 }

@@ -29,6 +29,9 @@ type convergence struct {
 	// one of them is worth another try. Both are the loop's.
 	beside []agentapi.Problem
 	again  bool
+	// sideAlone: what is not in place is the side disk alone, and the engine may start
+	// with what an earlier convergence put in place. The loop's.
+	sideAlone bool
 
 	mu struct {
 		sync.Mutex
@@ -142,10 +145,10 @@ func (a *Agent) convergeOnce(ctx context.Context) bool {
 	spec := a.mu.spec
 	a.mu.Unlock()
 	a.detachDead(spec)
-	unmounted := a.unmounted(spec)
+	store, side := a.unmounted(spec)
 	a.mu.Lock()
 	c := a.mu.next
-	if c == nil && a.dueLocked(unmounted) {
+	if c == nil && a.dueLocked(store || side) {
 		c = &convergence{since: time.Now(), ended: make(chan struct{})}
 	}
 	a.mu.next, a.mu.now = nil, c
@@ -164,18 +167,19 @@ func (a *Agent) convergeOnce(ctx context.Context) bool {
 
 // convergeLocked makes the node what its spec says and returns what hindered
 // it. The caller has the turn. Whatever happens, an engine that runs is left
-// alone, and none is started before everything is in place.
+// alone, and none is started before everything is in place, but for a side disk that
+// was there before.
 func (a *Agent) convergeLocked(ctx context.Context, c *convergence) []agentapi.Problem {
 	a.mu.Lock()
 	spec, stores, reload := a.mu.spec, a.mu.stores, a.mu.reload
 	a.mu.Unlock()
-	if a.unmounted(spec) { // systemd has stopped the engine with the mount, and does not start it with it
+	if store, _ := a.unmounted(spec); store { // systemd has stopped the engine with the mount, and does not start it with it
 		a.sup.SetReady(false)
 	}
 	problems := a.partsLocked(ctx, c, spec, stores)
-	ready := len(problems) == 0
+	whole := len(problems) == 0
 	told := false
-	if ready && reload {
+	if whole && reload {
 		var err error
 		if told, err = a.reload(ctx, spec); err != nil {
 			c.beside = append(c.beside, problem("the engine was not told to reload", err, "The agent goes on trying; a restart does it, too."))
@@ -183,15 +187,15 @@ func (a *Agent) convergeLocked(ctx context.Context, c *convergence) []agentapi.P
 		}
 	}
 	a.mu.Lock()
-	a.endedLocked(c, !ready || c.again || reload && !told)
+	a.endedLocked(c, !whole || c.again || reload && !told)
 	for _, p := range c.beside {
 		p.Beside = true
 		problems = append(problems, p)
 	}
 	a.mu.problems = since(a.mu.problems, problems)
 	problems = slices.Clone(a.mu.problems)
-	changed := ready && (a.mu.changed || a.opts.Systemd && c.asked)
-	a.mu.changed = a.mu.changed && !ready
+	changed := whole && (a.mu.changed || a.opts.Systemd && c.asked)
+	a.mu.changed = a.mu.changed && !whole
 	a.mu.reload = a.mu.reload && !told // what was sent has to be in place before it is taken over
 	a.mu.Unlock()
 	for _, p := range problems {
@@ -199,7 +203,7 @@ func (a *Agent) convergeLocked(ctx context.Context, c *convergence) []agentapi.P
 			a.log.Error(p.What, "why", p.Why)
 		}
 	}
-	a.sup.SetReady(ready)
+	a.sup.SetReady(whole || c.sideAlone)
 	if changed {
 		a.sup.Retry()
 	}

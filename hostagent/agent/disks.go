@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,7 +73,7 @@ func diskSpec(spec *agentapi.Spec, stores storesRecord, uid, gid int) disk.Spec 
 		})
 	}
 	if spec.SideDisk != nil {
-		add("side_disk", spec.SideDisk.Path, sideLabel(spec.Cluster.ID, spec.Node), spec.SideDisk.Disk, nil)
+		add(sideField, spec.SideDisk.Path, sideLabel(spec.Cluster.ID, spec.Node), spec.SideDisk.Disk, nil)
 	}
 	return s
 }
@@ -115,6 +116,10 @@ type bounder interface {
 }
 
 // disksLocked makes the disks what the spec says, and returns how they are mounted.
+//
+// Where only the side disk stands in the way of a node that once was what its spec says, its engine may
+// start: it serves without a side that is not needed, and refuses by itself to start without
+// one that is (failover's rule 8).
 func (a *Agent) disksLocked(ctx context.Context, c *convergence, spec *agentapi.Spec, stores storesRecord, at place) ([]disk.Mount, []agentapi.Problem) {
 	s := diskSpec(spec, stores, at.uid, at.gid)
 	if !a.opts.Systemd || len(s.Disks) == 0 {
@@ -123,20 +128,46 @@ func (a *Agent) disksLocked(ctx context.Context, c *convergence, spec *agentapi.
 	c.looking(agentapi.PartDisks, "look at the disks")
 	waitForMounts(ctx, units.Local{}, s)
 	plan, err := a.lookAtDisks(ctx, s)
-	if err == nil && len(plan.Steps) > 0 {
-		host := a.diskHost()
-		host.NoGrow = !c.asked
-		host.Note = func(step disk.Step) {
-			o := diskOperation(step)
-			a.log.Info("disks", "step", o.Text)
-			c.doing(o)
+	if err == nil {
+		plan, err = a.applyDisks(ctx, c, s, plan)
+	}
+	if err == nil {
+		return plan.Mounts, nil
+	}
+	if rest, ok := withoutSide(s); ok && len(stores.Stores) > 0 {
+		plan, restErr := a.lookAtDisks(ctx, rest)
+		if restErr == nil && mountsAlone(plan) {
+			_, restErr = a.applyDisks(ctx, c, rest, plan)
+			c.sideAlone = restErr == nil
 		}
-		plan, err = bounded(&a.disks, applyDisks, func() (disk.Plan, error) { return disk.Apply(ctx, host, s) })
 	}
-	if err != nil {
-		return nil, diskProblems(err)
+	return nil, diskProblems(err)
+}
+
+func (a *Agent) applyDisks(ctx context.Context, c *convergence, s disk.Spec, plan disk.Plan) (disk.Plan, error) {
+	if len(plan.Steps) == 0 {
+		return plan, nil
 	}
-	return plan.Mounts, nil
+	host := a.diskHost()
+	host.NoGrow = !c.asked
+	host.Note = func(step disk.Step) {
+		o := diskOperation(step)
+		a.log.Info("disks", "step", o.Text)
+		c.doing(o)
+	}
+	return bounded(&a.disks, applyDisks, func() (disk.Plan, error) { return disk.Apply(ctx, host, s) })
+}
+
+// withoutSide are the disks of the stores; ok where there are some, and a side disk beside them.
+func withoutSide(s disk.Spec) (rest disk.Spec, ok bool) {
+	rest = disk.Spec{Disks: slices.DeleteFunc(slices.Clone(s.Disks), func(d disk.Disk) bool { return d.Field == sideField+".disk" })}
+	return rest, len(rest.Disks) > 0 && len(rest.Disks) < len(s.Disks)
+}
+
+// mountsAlone reports whether a plan makes nothing anew: without the side's, a blank disk may be taken
+// for the one of a store.
+func mountsAlone(p disk.Plan) bool {
+	return !slices.ContainsFunc(p.Steps, func(s disk.Step) bool { return s.Do != disk.MountFS && s.Do != disk.MountPoint })
 }
 
 // waitForMounts waits until systemd has done what it began of itself, as at boot: a look

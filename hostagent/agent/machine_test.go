@@ -397,3 +397,28 @@ func TestRunning(t *testing.T) {
 		t.Error("it said with what it runs")
 	}
 }
+
+// Without the side's disk the stores' are mounted, and nothing is made: a blank disk beside them may
+// be the side's next one.
+func TestWithoutSide(t *testing.T) {
+	s := diskSpec(machineSpec(), storesRecord{}, 1, 1)
+	rest, ok := withoutSide(s)
+	if !ok || len(rest.Disks) != len(s.Disks)-1 || len(s.Disks) != 2 || rest.Disks[0].Field != "stores.0.disk" {
+		t.Errorf("%v: %+v", ok, rest)
+	}
+	if rest, ok = withoutSide(rest); ok {
+		t.Errorf("no side is asked for: %+v", rest)
+	}
+	for name, tc := range map[string]struct {
+		steps []disk.Step
+		want  bool
+	}{
+		"nothing to do":     {want: true},
+		"mounted again":     {steps: []disk.Step{{Do: disk.MountPoint}, {Do: disk.MountFS}}, want: true},
+		"a blank one taken": {steps: []disk.Step{{Do: disk.MakeFS}, {Do: disk.Label}, {Do: disk.MountFS}}},
+	} {
+		if got := mountsAlone(disk.Plan{Steps: tc.steps}); got != tc.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

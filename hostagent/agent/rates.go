@@ -187,7 +187,7 @@ func (a *Agent) ratesLocked(ctx context.Context, c *convergence, spec *agentapi.
 		// The agent asks for no engine meanwhile; the end of the convergence does. One that
 		// crashed systemd may start again, and what it takes is missing from what is measured.
 		a.sup.SetReady(false)
-		c.doing(agentapi.Operation{Part: agentapi.PartDisks, Field: "side_disk", Text: "measure the disks of " + strings.Join(data, ", ") + " and " + side})
+		c.doing(agentapi.Operation{Part: agentapi.PartDisks, Field: sideField, Text: "measure the disks of " + strings.Join(data, ", ") + " and " + side})
 		if next, err = a.measureTwice(ctx, disks, beside); err == nil {
 			r := next.rates()
 			a.log.Info("rates of the disks", "enough", r.Enough, "verdict", r.Verdict)

@@ -39,7 +39,7 @@ func (a *Agent) host(spec *agentapi.Spec, mounts []disk.Mount, systemd int) unit
 		h.Stores = append(h.Stores, of(fmt.Sprintf("stores.%d", i), st.Path, st.Disk))
 	}
 	if spec.SideDisk != nil {
-		side := of("side_disk", spec.SideDisk.Path, spec.SideDisk.Disk)
+		side := of(sideField, spec.SideDisk.Path, spec.SideDisk.Disk)
 		h.Side = &side
 	}
 	return h

@@ -194,6 +194,9 @@ func compatible(current, spec *agentapi.Spec, stores storesRecord) error {
 	return nil
 }
 
+// sideField is the attribute of a node's side disk.
+const sideField = "side_disk"
+
 // wants lists the directories of a spec.
 func wants(spec *agentapi.Spec, stores storesRecord) []layout.Want {
 	var ws []layout.Want
@@ -213,7 +216,7 @@ func wants(spec *agentapi.Spec, stores storesRecord) []layout.Want {
 		})
 	}
 	if spec.SideDisk != nil {
-		ws = append(ws, layout.Want{Field: "side_disk", Path: spec.SideDisk.Path, Device: spec.SideDisk.Device, Mount: mount(spec.SideDisk.Disk)})
+		ws = append(ws, layout.Want{Field: sideField, Path: spec.SideDisk.Path, Device: spec.SideDisk.Device, Mount: mount(spec.SideDisk.Disk)})
 	}
 	return ws
 }

@@ -257,7 +257,7 @@ func testReplugged(g *guest) {
 	ctx, cancel := context.WithTimeout(g.t.Context(), bootMax)
 	defer cancel()
 	pid := g.unit("MainPID")
-	replug := func(serial, point string, gone func() bool) {
+	replug := func(serial, point string, gone func() bool, meanwhile func()) {
 		g.t.Helper()
 		disk, ok := g.Disk(serial)
 		if !ok {
@@ -268,6 +268,7 @@ func testReplugged(g *guest) {
 		}
 		g.until("its mount is gone", func() bool { _, err := g.run("findmnt " + point); return err != nil })
 		g.until("the agent says so", gone)
+		meanwhile()
 		if err := g.Plug(ctx, disk); err != nil {
 			g.t.Fatal(err)
 		}
@@ -276,7 +277,7 @@ func testReplugged(g *guest) {
 	replug("data", "/srv/holdfast/data1", func() bool {
 		st := agentAsk[agentapi.Status](g, "GET", "/v1/status")
 		return st.Engine.State == agentapi.EngineFailed && len(st.Problems) > 0
-	})
+	}, func() {})
 	if e := g.running(); fmt.Sprint(e.PID) == pid {
 		g.t.Errorf("the engine is process %s still", pid)
 	}
@@ -284,18 +285,31 @@ func testReplugged(g *guest) {
 		g.t.Errorf("before, now %q", got)
 	}
 	pid = g.unit("MainPID")
-	replug("side", "/srv/holdfast/side", func() bool { return len(agentAsk[agentapi.Status](g, "GET", "/v1/status").Problems) > 0 })
-	if got := g.unit("MainPID"); got != pid {
-		g.t.Errorf("the engine was process %s, now %s: it serves without a side", pid, got)
+	without := func() bool { return len(agentAsk[agentapi.Status](g, "GET", "/v1/status").Problems) > 0 }
+	used := func() {
+		g.t.Helper()
+		g.until("its journal is on the disk that came back", func() bool {
+			_, err := g.run("sudo sh -c 'stat -Lc %d /proc/" + pid + "/fd/*' | grep -qx $(stat -c %d /srv/holdfast/side)")
+			return err == nil && g.armed()
+		})
+		if got := g.unit("MainPID"); got != pid {
+			g.t.Errorf("the engine was process %s, now %s: it uses a side that comes back", pid, got)
+		}
+		g.until("nothing is wrong", func() bool { return !without() })
 	}
-	g.until("its journal is on the disk that came back", func() bool {
-		_, err := g.run("sudo sh -c 'stat -Lc %d /proc/" + pid + "/fd/*' | grep -qx $(stat -c %d /srv/holdfast/side)")
-		return err == nil && g.armed()
+	replug("side", "/srv/holdfast/side", without, func() {
+		if got := g.unit("MainPID"); got != pid {
+			g.t.Errorf("the engine was process %s, now %s: it serves without a side", pid, got)
+		}
 	})
-	if got := g.unit("MainPID"); got != pid {
-		g.t.Errorf("the engine was process %s, now %s: it uses a side that comes back", pid, got)
-	}
-	g.until("nothing is wrong", func() bool { return len(agentAsk[agentapi.Status](g, "GET", "/v1/status").Problems) == 0 })
+	used()
+	// So does an engine that was started when there was none.
+	replug("side", "/srv/holdfast/side", without, func() {
+		agentAsk[agentapi.Status](g, "POST", "/v1/engine/restart")
+		g.running()
+		pid = g.unit("MainPID")
+	})
+	used()
 }
 
 // rests reports whether the agent has nothing to do.
