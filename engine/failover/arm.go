@@ -76,9 +76,9 @@ func (l *Log) tend() time.Duration {
 
 	l.mu.Lock()
 	a := &l.mu.side
-	if trouble == nil && a.journal != nil && a.mounts != mounts && !l.mu.led.open {
+	if elsewhere := l.elsewhereLocked(mounts); trouble == nil && elsewhere != nil && !l.mu.led.open {
 		a.stale = true
-		l.disarmLocked(fmt.Errorf("%w: %s leads to another file system than before: the journal there is opened again", ErrSideUnusable, l.side.Dir()))
+		l.disarmLocked(elsewhere)
 	}
 	switch {
 	case l.mu.closed:
@@ -103,6 +103,16 @@ func (l *Log) tend() time.Duration {
 	}
 	l.mu.Unlock()
 	return tendEvery
+}
+
+// elsewhereLocked is why the open journal is not the one that a start would find; nil where it is.
+// mounts is what Side.mounts says.
+func (l *Log) elsewhereLocked(mounts uint64) error {
+	if a := &l.mu.side; a.journal == nil || a.mounts == mounts {
+		return nil
+	}
+	return fmt.Errorf("%w: %s leads to another file system than the one that the journal is open on. It is opened again as soon as nothing in it is needed; "+
+		"until then a start needs the one of before to be mounted there", ErrSideUnusable, l.side.Dir())
 }
 
 // letGoOf closes the journal of a side that is not armed, and reports whether the side

@@ -297,6 +297,31 @@ func TestSideSwapped(t *testing.T) {
 	})
 }
 
+// TestSideSwappedWhileFailedOver: what is acknowledged is on a disk that is mounted nowhere, until
+// the primary has it. The status says so all the while, writes go on, and afterwards the disk that is mounted is armed.
+//
+// Seen to fail with a status that asks the prober alone: it is content with the new disk.
+func TestSideSwappedWhileFailedOver(t *testing.T) {
+	inBubble(t, func(t *testing.T, m *machine) {
+		m.append(1, 1, "a")
+		data := m.stall.Hang(onData, vfstest.Before)
+		m.load(5*time.Millisecond, time.Second)
+		removeAll(t, m.mem, journalDir)
+		removeFile(t, m.mem, sidePut+"/side/"+probeName)
+		m.load(5*time.Millisecond, 10*time.Second)
+		if s := m.log.Status().Sides[0]; s.Healthy || !strings.Contains(s.Err, "needs the one of before") {
+			t.Errorf("%+v", s)
+		}
+		data.Release()
+		m.until("the side to be armed", healthy)
+		rec, err := readRecord(m.mem, dataDir)
+		names, listErr := m.mem.List(journalDir)
+		if err != nil || listErr != nil || len(rec.Armed) != 1 || len(names) < initialFiles {
+			t.Errorf("%+v, %v; %v, %v", rec, err, names, listErr)
+		}
+	})
+}
+
 // TestSideHangsWhileFailedOver: with the primary well again and the side hanging, nobody waits for
 // the side for longer than the threshold.
 //

@@ -87,6 +87,9 @@ func (l *Log) Status() Status {
 func (l *Log) sideStatusLocked(b *Budget) SideStatus {
 	a := &l.mu.side
 	trouble := l.side.trouble(l.mu.threshold)
+	if trouble == nil {
+		trouble = l.elsewhereLocked(l.side.mounts())
+	}
 	s := SideStatus{Path: l.side.Dir(), Healthy: trouble == nil, Armed: a.armed, Hung: l.side.Overdue()}
 	var makeErr error
 	if a.journal != nil {
