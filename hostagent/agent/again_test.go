@@ -4,6 +4,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/api"
@@ -83,7 +84,7 @@ func TestReload(t *testing.T) {
 		if !a.convergeOnce(t.Context()) {
 			t.Fatal("the loop ends")
 		}
-		if diff := cmp.Diff(want, sup.said); diff != "" {
+		if diff := gocmp.Diff(want, sup.said); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 		if a.mu.reload != reload {
@@ -143,7 +144,7 @@ func TestPause(t *testing.T) {
 	for n := range 7 {
 		got = append(got, pause(n)/time.Second)
 	}
-	if diff := cmp.Diff([]time.Duration{0, 0, 5, 10, 20, 30, 30}, got); diff != "" {
+	if diff := gocmp.Diff([]time.Duration{0, 0, 5, 10, 20, 30, 30}, got); diff != "" {
 		t.Error(diff)
 	}
 	a := idle(Options{Systemd: true, Logger: hclog.NewNullLogger()})
@@ -168,4 +169,51 @@ func TestPause(t *testing.T) {
 	due("a spec was sent", false, true)
 	a.endedLocked(&convergence{}, false)
 	due("it is what it should be", false, false)
+}
+
+// An engine that once had everything starts without its side; one that never had waits for it.
+//
+// Seen to fail with an engine that everything has to be in place for.
+func TestSideAlone(t *testing.T) {
+	for name, tc := range map[string]struct {
+		known       bool
+		store, side string
+		want        string
+	}{
+		"a new node without its side":             {side: "/proc/holdfast", want: "ready false"},
+		"a node that was whole, without its side": {known: true, side: "/proc/holdfast", want: "ready true"},
+		"a node that was whole, without anything": {known: true, store: "/proc/holdfast", side: "/proc/holdfast", want: "ready false"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			a := idle(Options{Dir: dir, Logger: hclog.NewNullLogger()})
+			sup := &heard{}
+			a.sup = sup
+			spec := machineSpec()
+			spec.SideDisk = &agentapi.SideDisk{Path: tc.side}
+			spec.Stores = []agentapi.StoreSpec{{Path: cmp.Or(tc.store, filepath.Join(dir, "data"))}}
+			a.mu.spec = spec
+			if tc.known {
+				// A convergence that comes to its end records the stores that it made.
+				whole := *spec
+				whole.SideDisk, whole.WALFailover = nil, agentapi.WALFailover{Mode: agentapi.DisabledMode}
+				whole.Stores = []agentapi.StoreSpec{{Path: filepath.Join(dir, "data")}}
+				a.mu.spec = &whole
+				a.converge(true)
+				a.convergeOnce(t.Context())
+				a.mu.spec, sup.said = spec, nil
+			}
+			a.converge(true)
+			a.convergeOnce(t.Context())
+			if diff := gocmp.Diff([]string{tc.want}, sup.said); diff != "" {
+				t.Error(diff, a.problemsNow())
+			}
+			if p := a.problemsNow(); len(p) == 0 || p[0].Beside {
+				t.Errorf("nobody is told: %+v", p)
+			}
+			if !a.mu.again {
+				t.Error("nobody tries again")
+			}
+		})
+	}
 }

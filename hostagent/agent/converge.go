@@ -232,6 +232,7 @@ func (a *Agent) partsLocked(ctx context.Context, c *convergence, spec *agentapi.
 	}
 	ids, problems := a.directoriesLocked(spec, stores, at)
 	if len(problems) > 0 {
+		c.sideAlone = len(stores.Stores) > 0 && !slices.Contains(ids[:len(spec.Stores)], "")
 		return problems
 	}
 	for _, o := range a.pendingCertificates(spec) {
@@ -252,7 +253,8 @@ func (a *Agent) partsLocked(ctx context.Context, c *convergence, spec *agentapi.
 }
 
 // directoriesLocked makes the directories of the stores and the side, all at once: a
-// disk that hangs does not keep the others back. ids are those of the stores.
+// disk that hangs does not keep the others back. ids are those of the stores, in their
+// order, "" where one has a problem.
 func (a *Agent) directoriesLocked(spec *agentapi.Spec, stores storesRecord, at place) (ids []string, problems []agentapi.Problem) {
 	ws := wants(spec, stores)
 	ids, errs := make([]string, len(ws)), make([]error, len(ws))
