@@ -6,6 +6,7 @@ package failover
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,8 +22,8 @@ import (
 // the disk is not well, and after it was idle for probeIdle. Writes of logs
 // say the same for nothing, so a side that is used is not probed.
 //
-// Between probes it opens the file by its path and looks for what it wrote last. Where that is
-// not there, the directory names another file system than the one that the journals are open on: a start
+// The file has a random id. Between probes it is opened by its path, too: where another id or none
+// is there, the directory names another file system than the one that the journals are open on, and a start
 // would look for their records where they are not. So the side is not used until they are
 // opened by their paths again.
 
@@ -40,6 +41,9 @@ const (
 const (
 	probeName = ".probe"
 	probeSize = 4096
+	probeID   = 512 // where the id begins, probeIDLen bytes; what is written at each probe is before it
+
+	probeIDLen = 26 // of rand.Text
 )
 
 // A health is what is known of a side disk. The side's mutex guards it.
@@ -92,14 +96,8 @@ func (s *Side) mounts() uint64 {
 	return s.mu.health.mounts
 }
 
-// A probeFile is the open probe file, with what was written to it last.
-type probeFile struct {
-	vfs.File
-	stamp []byte
-}
-
 func (s *Side) runProber() {
-	var file *probeFile
+	var file vfs.File
 	t := time.NewTimer(0)
 	defer t.Stop()
 	for first := true; ; first = false {
@@ -137,17 +135,18 @@ func (s *Side) probeDue(now time.Time) bool {
 
 // probe writes and syncs the probe file, opening it first where file is nil, and
 // returns it, nil after an error.
-func (s *Side) probe(file *probeFile) *probeFile {
-	err := func() error {
+func (s *Side) probe(file vfs.File) vfs.File {
+	err := func() (err error) {
 		if file == nil {
-			f, err := s.openProbe()
-			if err != nil {
+			if file, err = s.openProbe(); err != nil {
 				return err
 			}
-			file = &probeFile{File: f}
+			if err := nameProbe(file); err != nil {
+				return err
+			}
 		}
-		file.stamp = []byte(rand.Text())
-		if _, err := file.WriteAt(file.stamp, 0); err != nil {
+		stamp := binary.LittleEndian.AppendUint64(nil, uint64(time.Now().UnixNano())) //nolint:gosec // any bytes do
+		if _, err := file.WriteAt(stamp, 0); err != nil {
 			return err
 		}
 		return file.SyncData()
@@ -166,14 +165,31 @@ func (s *Side) probe(file *probeFile) *probeFile {
 	return file
 }
 
+// nameProbe gives the file an id, unless it has one.
+func nameProbe(f vfs.File) error {
+	id := make([]byte, probeIDLen)
+	if _, err := f.ReadAt(id, probeID); err != nil {
+		return err
+	}
+	if !bytes.Equal(id, make([]byte, probeIDLen)) {
+		return nil
+	}
+	_, err := f.WriteAt([]byte(rand.Text()), probeID)
+	return err
+}
+
 // look looks for the probe file where its path leads, and returns it, nil where another one or
 // none is there.
-func (s *Side) look(file *probeFile) *probeFile {
+func (s *Side) look(file vfs.File) vfs.File {
 	s.mu.Lock()
 	s.mu.health.probing = inFlight{since: time.Now()}
 	s.mu.Unlock()
-	there, err := s.readProbe(len(file.stamp))
-	if err == nil && !bytes.Equal(there, file.stamp) {
+	open, there := make([]byte, probeIDLen), make([]byte, probeIDLen)
+	_, err := file.ReadAt(open, probeID)
+	if err == nil {
+		err = s.readProbe(there)
+	}
+	if err == nil && !bytes.Equal(there, open) {
 		err = errors.New("another file system is mounted there than the one that is open, or none any more. It is used once it is well")
 	}
 	if err != nil {
@@ -191,14 +207,14 @@ func (s *Side) look(file *probeFile) *probeFile {
 	return file
 }
 
-func (s *Side) readProbe(n int) ([]byte, error) {
+// readProbe reads the id of the file that the path leads to.
+func (s *Side) readProbe(id []byte) error {
 	f, err := s.fs.Open(filepath.Join(s.dir, "side", probeName))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	b := make([]byte, n)
-	_, err = f.ReadAt(b, 0)
-	return b, errors.Join(err, f.Close())
+	_, err = f.ReadAt(id, probeID)
+	return errors.Join(err, f.Close())
 }
 
 // openProbe opens the probe file or makes it. The side's directory itself is

@@ -270,6 +270,7 @@ func otherDisk(t *testing.T, m *machine) {
 func TestSideSwapped(t *testing.T) {
 	inBubble(t, func(t *testing.T, m *machine) {
 		m.append(1, 1, "a")
+		time.Sleep(time.Second) // its files are made
 		before, err := readRecord(m.mem, dataDir)
 		if err != nil {
 			t.Fatal(err)
@@ -541,4 +542,27 @@ func overwrite(t *testing.T, m *vfstest.Mem, path string, off int64, n int) {
 	if err := errors.Join(f.SyncData(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestTwoProcessesProbe: nodes may share a side disk. What one writes to the probe file is no other
+// file system to the other.
+//
+// Seen to fail with a look for what this process wrote last.
+func TestTwoProcessesProbe(t *testing.T) {
+	inBubble(t, func(t *testing.T, m *machine) {
+		other := AwaitSide(m.fs, sidePut)
+		for i := range uint64(5) {
+			m.append(1+i, 1, "a")
+			time.Sleep(probeIdle + probeIdle/3)
+		}
+		if a, b := m.side.mounts(), other.mounts(); a+b > 0 {
+			t.Errorf("%d and %d times another file system", a, b)
+		}
+		if s := m.log.Status(); !healthy(s) {
+			t.Errorf("%+v", s)
+		}
+		if err := other.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }
