@@ -50,6 +50,16 @@ func TestFailover(t *testing.T) {
 	}
 	defer client.Close()
 	e := &engine{Client: client, machine: m, majMin: lsblkOf(t, m)["data"].MajMin}
+	t.Cleanup(func() {
+		if t.Failed() {
+			ctx, cancel := context.WithTimeout(context.Background(), askMax) // the test's is over
+			defer cancel()
+			s, err := e.Stores(ctx)
+			t.Logf("the engine says %+v, %v", s.Stores, err)
+			out, err := m.SSH().Run(ctx, "sudo journalctl -u "+engineName+" --no-pager | tail -30; grep . /sys/fs/cgroup/system.slice/"+engineName+"/io.*")
+			t.Logf("%s %v", out, err)
+		}
+	})
 	until(t, "it leads", func() bool { return e.leads(t) })
 	// Emulated disks are slow: only the stall is to count.
 	e.set(t, "storage.wal_failover.unhealthy_op_threshold", "1s")
