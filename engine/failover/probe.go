@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"syscall"
@@ -165,16 +166,20 @@ func (s *Side) probe(file vfs.File) vfs.File {
 	return file
 }
 
-// nameProbe gives the file an id, unless it has one.
+// nameProbe gives the file an id, unless it has one. One that a crash left half made is filled first.
 func nameProbe(f vfs.File) error {
 	id := make([]byte, probeIDLen)
-	if _, err := f.ReadAt(id, probeID); err != nil {
+	_, err := f.ReadAt(id, probeID)
+	if errors.Is(err, io.EOF) {
+		err = vfs.FillZero(f, probeSize)
+	}
+	if err != nil {
 		return err
 	}
-	if !bytes.Equal(id, make([]byte, probeIDLen)) {
+	if bytes.IndexByte(id, 0) < 0 {
 		return nil
 	}
-	_, err := f.WriteAt([]byte(rand.Text()), probeID)
+	_, err = f.WriteAt([]byte(rand.Text()), probeID)
 	return err
 }
 
