@@ -158,9 +158,9 @@ type commandConn struct {
 	cmd    *exec.Cmd
 	name   string
 	stderr *tail
-	got    bool // something was read
+	got    atomic.Bool // something was read
 	wait   sync.Once
-	reaped atomic.Bool // its pid may be another's
+	reaped chan struct{} // closed when it has ended: its pid may be another's
 }
 
 // lastWords is how long a program that has closed its output may take to end: what it says on
@@ -170,7 +170,7 @@ const lastWords = 2 * time.Second
 // joinCommand starts a program for one connection. Close ends it.
 func joinCommand(command []string) (net.Conn, error) {
 	cmd := exec.Command(command[0], command[1:]...) //nolint:gosec // it is what the user asked for
-	c := &commandConn{cmd: cmd, name: command[0], stderr: &tail{}}
+	c := &commandConn{cmd: cmd, name: command[0], stderr: &tail{}, reaped: make(chan struct{})}
 	cmd.Stderr = c.stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its children end with it
 	in, err := cmd.StdinPipe()
@@ -192,15 +192,37 @@ func joinCommand(command []string) (net.Conn, error) {
 // standard error.
 func (c *commandConn) Read(b []byte) (int, error) {
 	n, err := c.Reader.Read(b)
-	c.got = c.got || n > 0
-	if err != nil && !c.got {
+	if n > 0 {
+		c.got.Store(true)
+	}
+	if err != nil && !c.got.Load() {
 		timer := time.AfterFunc(lastWords, c.kill)
 		c.reap()
 		timer.Stop()
-		said := strings.TrimSpace(c.stderr.String())
-		return n, fmt.Errorf("%s ended without an answer: %s", c.name, cmp.Or(said, err.Error()))
+		return n, c.silent(err)
 	}
 	return n, err
+}
+
+// Write implements net.Conn. Whoever writes may notice the end before who reads, and tells
+// the same of it.
+func (c *commandConn) Write(b []byte) (int, error) {
+	n, err := c.Writer.Write(b)
+	if err != nil && !c.got.Load() {
+		timer := time.NewTimer(2 * lastWords)
+		defer timer.Stop()
+		select {
+		case <-c.reaped:
+			return n, c.silent(err)
+		case <-timer.C: // nobody reads
+		}
+	}
+	return n, err
+}
+
+func (c *commandConn) silent(err error) error {
+	said := strings.TrimSpace(c.stderr.String())
+	return fmt.Errorf("%s ended without an answer: %s", c.name, cmp.Or(said, err.Error()))
 }
 
 // Close implements net.Conn.
@@ -211,7 +233,9 @@ func (c *commandConn) Close() error {
 }
 
 func (c *commandConn) kill() {
-	if !c.reaped.Load() {
+	select {
+	case <-c.reaped:
+	default:
 		_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL) // it may have ended by itself
 	}
 }
@@ -221,7 +245,7 @@ func (c *commandConn) kill() {
 func (c *commandConn) reap() {
 	c.wait.Do(func() {
 		_ = c.cmd.Wait() // how it ended is nobody's matter any more
-		c.reaped.Store(true)
+		close(c.reaped)
 	})
 }
 
