@@ -182,13 +182,17 @@ func (n *node) until(what string, ok func(agentapi.Status) bool) agentapi.Status
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(n.t.Context(), bound)
 	defer cancel()
+	var last agentapi.Status // that was answered
 	for {
 		st, err := n.client.Status(ctx)
+		if err == nil {
+			last = st
+		}
 		if err == nil && ok(st) {
 			return st
 		}
 		if ctx.Err() != nil {
-			n.t.Fatalf("%s: never; %+v %v", what, st, err)
+			n.t.Fatalf("%s: never; %+v %v", what, last, err)
 		}
 	}
 }
