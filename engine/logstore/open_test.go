@@ -230,8 +230,8 @@ func TestOpenDropsCache(t *testing.T) {
 		return s
 	}
 	s := open()
-	for i := range uint64(3) {
-		if err := s.StoreLog(&raft.Log{Index: i + 1, Term: 1, Data: make([]byte, 2<<20)}); err != nil {
+	for i, size := range []int{2 << 20, 2 << 20, 2 << 20, 1} { // each fills a segment but the last, which waits for a new one
+		if err := s.StoreLog(&raft.Log{Index: uint64(i) + 1, Term: 1, Data: make([]byte, size)}); err != nil {
 			t.Fatal(err)
 		}
 	}
