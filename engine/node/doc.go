@@ -52,8 +52,9 @@
 // The log of a partition writes to its side (package failover), so raft does
 // not notice. Where no disk takes an append, or the leader's log has been on
 // its side for a while, leadership goes to another node (handoff.go). A disk
-// that hangs beyond storage.max_sync_duration ends the node: its sockets are
-// closed first, since the process itself may be held in the kernel.
+// that hangs beyond storage.max_sync_duration ends the node: its sockets
+// (conns.go) are closed first, since the process itself may be held in the
+// kernel, and a client of a socket that it holds would wait for the disk.
 //
 // # Goroutines
 //

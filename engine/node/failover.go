@@ -139,14 +139,15 @@ func (n *Node) openLog(ctx context.Context, i int, p *partition) (*failover.Log,
 const giveUpTime = 500 * time.Millisecond
 
 // giveUp ends the node although a call hangs in the kernel, which keeps the
-// process, and with it every socket, for as long as the disk hangs: so sockets
-// are closed first, and peers and clients turn to others. Where the log is on
+// process, and with it every socket, for as long as the disk hangs: so every
+// socket is closed before anybody hears that the node failed, for who hears it
+// ends the process, and peers and clients turn to others. Where the log is on
 // its side leadership can still be handed over before, which saves the election.
 //
 // A node that is still starting serves nobody: its start fails with the error.
 func (n *Node) giveUp(err error) {
 	if !n.up.Load() {
-		_ = n.mux.ln.Close()
+		n.sockets.close()
 		n.fail(err)
 		return
 	}
@@ -158,15 +159,11 @@ func (n *Node) giveUp(err error) {
 		wg.Go(func() { p.handOver(ctx) })
 	}
 	wg.Wait()
-	_ = n.mux.ln.Close()
-	for _, s := range n.http {
-		wg.Go(func() { _ = s.Close() }) // over TLS it says goodbye, which a client can make long
-	}
+	n.sockets.close()
 	for _, p := range n.partitions {
 		p.sever()
 	}
 	n.fail(err)
-	wg.Wait()
 }
 
 // sever closes every connection of the partition.

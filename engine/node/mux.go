@@ -155,7 +155,7 @@ func (m *mux) serve() {
 		for delay := time.Duration(0); ; {
 			conn, err := m.ln.Accept()
 			if err != nil {
-				if m.isClosed() {
+				if m.isClosed() || errors.Is(err, net.ErrClosed) {
 					return
 				}
 				// Most likely out of file descriptors: wait for some to be closed.

@@ -37,6 +37,7 @@ type Node struct {
 	logs       limitedLogs
 	cache      *settingsCache        // nil until the stores are locked
 	partitions map[string]*partition // never changed after Start
+	sockets    connSet               // all that it has, of peers and of clients
 	mux        *mux
 	http       []*http.Server // plain, and over TLS where there are certificates
 	httpAddr   string
@@ -90,6 +91,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	select {
 	case err := <-started:
 		if err != nil {
+			n.sockets.close()
 			stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			defer cancel()
 			_ = n.Shutdown(stopCtx) // the error to tell is the start's
@@ -100,6 +102,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	case <-n.done: // a disk hung for too long meanwhile
 		return nil, n.Wait()
 	case <-time.After(cfg.OpenTimeout + openGrace):
+		n.sockets.close() // the process may be held, and they with it
 		return nil, fmt.Errorf("%w: the node did not start within %v: one of the disks of %s does not answer", failover.ErrHung, cfg.OpenTimeout, n.cfg.paths())
 	}
 }
@@ -123,7 +126,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	server := net.JoinHostPort(cfg.BindAddress, fmt.Sprint(cfg.ServerPort))
-	network := cfg.Network
+	var network Network = &trackedNetwork{cfg.Network, &n.sockets}
 	if cfg.Security != nil {
 		network = secure(network, cfg.Security, cfg.Servers)
 	}
@@ -137,9 +140,6 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	if err := n.openPartitions(ctx); err != nil {
-		for _, w := range web {
-			_ = w.Close()
-		}
 		return err
 	}
 	n.disks = n.watchDisks()
@@ -152,7 +152,7 @@ func (n *Node) start(ctx context.Context) error {
 	n.mux.serve()
 	for i, s := range n.http {
 		n.wg.Go(func() {
-			if err := s.Serve(web[i]); !errors.Is(err, http.ErrServerClosed) {
+			if err := s.Serve(web[i]); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 				n.fail(fmt.Errorf("the HTTP API ended: %w", err))
 			}
 		})
@@ -168,15 +168,16 @@ func (n *Node) listenHTTP() ([]net.Listener, error) {
 	if err != nil {
 		return nil, listenError("HTTP API", n.cfg.HTTPAddress, "HTTPPort", err)
 	}
+	web = n.sockets.listen(web)
 	n.httpAddr = web.Addr().String()
 	if n.cfg.Security == nil {
 		return []net.Listener{web}, nil
 	}
 	safe, err := net.Listen("tcp", n.cfg.HTTPSAddress)
 	if err != nil {
-		_ = web.Close()
 		return nil, listenError("HTTPS API", n.cfg.HTTPSAddress, "HTTPSAddress", err)
 	}
+	safe = n.sockets.listen(safe)
 	n.httpsAddr = safe.Addr().String()
 	return []net.Listener{web, tls.NewListener(safe, n.cfg.Security.HTTPS())}, nil
 }
@@ -314,6 +315,7 @@ func (n *Node) shutdown(ctx context.Context) error {
 	if n.mux != nil {
 		n.mux.close()
 	}
+	n.sockets.close() // those of a request that outlasts its time
 	if n.disks != nil {
 		n.disks.close()
 	}

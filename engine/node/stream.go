@@ -6,7 +6,6 @@ package node
 import (
 	"context"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -86,56 +85,3 @@ type address string
 
 func (address) Network() string  { return "tcp" }
 func (a address) String() string { return string(a) }
-
-// connSet holds open connections, so that all can be closed.
-type connSet struct {
-	mu struct {
-		sync.Mutex
-		conns  map[*trackedConn]struct{}
-		closed bool
-	}
-}
-
-// add takes a connection in; it closes it and returns false after close.
-func (s *connSet) add(conn net.Conn) (*trackedConn, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.closed {
-		_ = conn.Close()
-		return nil, false
-	}
-	if s.mu.conns == nil {
-		s.mu.conns = make(map[*trackedConn]struct{})
-	}
-	t := &trackedConn{Conn: conn, set: s}
-	s.mu.conns[t] = struct{}{}
-	return t, true
-}
-
-// close closes all of them; it returns false if it was called before.
-func (s *connSet) close() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.closed {
-		return false
-	}
-	s.mu.closed = true
-	for c := range s.mu.conns {
-		_ = c.Conn.Close() // whoever uses it sees the error
-	}
-	return true
-}
-
-// trackedConn leaves its set when it is closed.
-type trackedConn struct {
-	net.Conn
-	set *connSet
-}
-
-// Close implements net.Conn.
-func (c *trackedConn) Close() error {
-	c.set.mu.Lock()
-	delete(c.set.mu.conns, c)
-	c.set.mu.Unlock()
-	return c.Conn.Close()
-}

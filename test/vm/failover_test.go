@@ -52,12 +52,7 @@ func TestFailover(t *testing.T) {
 	e := &engine{Client: client, machine: m, majMin: lsblkOf(t, m)["data"].MajMin}
 	t.Cleanup(func() {
 		if t.Failed() {
-			ctx, cancel := context.WithTimeout(context.Background(), askMax) // the test's is over
-			defer cancel()
-			s, err := e.Stores(ctx)
-			t.Logf("the engine says %+v, %v", s.Stores, err)
-			out, err := m.SSH().Run(ctx, "sudo journalctl -u "+engineName+" --no-pager | tail -30; grep . /sys/fs/cgroup/system.slice/"+engineName+"/io.*")
-			t.Logf("%s %v", out, err)
+			e.explain(t)
 		}
 	})
 	until(t, "it leads", func() bool { return e.leads(t) })
@@ -75,6 +70,19 @@ type engine struct {
 	*api.Client
 	machine *Machine
 	majMin  string // of its data disk
+}
+
+// explain writes what the engine and then its machine say of a failure: each has
+// its time, for the engine may answer nothing.
+func (e *engine) explain(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), askMax) // the test's is over
+	defer cancel()
+	s, err := e.Stores(ctx)
+	t.Logf("the engine says %+v, %v", s.Stores, err)
+	ctx, cancel = context.WithTimeout(context.Background(), askMax)
+	defer cancel()
+	out, err := e.machine.SSH().Run(ctx, "sudo journalctl -u "+engineName+" --no-pager | tail -30; grep . /sys/fs/cgroup/system.slice/"+engineName+"/io.*")
+	t.Logf("%s %v", out, err)
 }
 
 func (e *engine) leads(t *testing.T) bool {
