@@ -43,11 +43,9 @@ func TestDrillScripts(t *testing.T) {
 				_ = held.Close()
 			})
 			for _, name := range []string{"SERVER_PORT", "HTTP_PORT"} {
-				port, err := freePort()
-				if err != nil {
+				if err := setFreePort(env, name); err != nil {
 					return err
 				}
-				env.Setenv(name, port)
 			}
 			env.Setenv("HOLDFAST_HTTP_ADDR", "127.0.0.2:"+env.Getenv("HTTP_PORT"))
 			return nil

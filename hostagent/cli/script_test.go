@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/consul/sdk/freeport"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
@@ -62,11 +63,9 @@ func TestScripts(t *testing.T) {
 			work := env.WorkDir
 			env.Defer(func() { killAll(env.T(), work) })
 			for _, name := range []string{"SERVER_PORT", "HTTP_PORT", "HTTPS_PORT"} {
-				port, err := freePort()
-				if err != nil {
+				if err := setFreePort(env, name); err != nil {
 					return err
 				}
-				env.Setenv(name, port)
 			}
 			env.Setenv("HOLDFAST_HTTP_ADDR", "127.0.0.1:"+env.Getenv("HTTP_PORT"))
 			return nil
@@ -84,13 +83,16 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// setFreePort gives a script a port, until it ends. No other program is given it
+// meanwhile for a connection that it makes.
+func setFreePort(env *testscript.Env, name string) error {
+	ports, err := freeport.Take(1)
 	if err != nil {
-		return "", err
+		return err
 	}
-	defer func() { _ = l.Close() }() // it was only asked for its port
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
+	env.Defer(func() { freeport.Return(ports) })
+	env.Setenv(name, strconv.Itoa(ports[0]))
+	return nil
 }
 
 // killAll ends every process that a script started, whatever its session or

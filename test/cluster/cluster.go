@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/consul/sdk/freeport"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/httpapi"
@@ -66,20 +67,17 @@ func New(tb testing.TB, opts Options) *Cluster {
 		opts.ID = "5f1d3c52-0000-4000-8000-000000000001"
 	}
 	c := &Cluster{tb: tb, dir: tb.TempDir(), id: opts.ID, net: newNetwork(), opts: opts, nodes: make(map[string]*member)}
-	for i := range opts.Servers {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatal(err)
-		}
-		name := string(rune('a' + i))
+	ports := freeport.GetN(tb, opts.Servers) // a node that starts again finds its own
+	for i, port := range ports {
+		name, addr := string(rune('a'+i)), net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		c.names = append(c.names, name)
-		c.servers = append(c.servers, node.Server{Name: name, Address: ln.Addr().String(), Voter: true})
-		c.net.names[ln.Addr().String()] = name
-		c.nodes[name] = &member{view: &view{net: c.net, node: name, ln: ln}}
+		c.servers = append(c.servers, node.Server{Name: name, Address: addr, Voter: true})
+		c.net.names[addr] = name
+		c.nodes[name] = &member{view: &view{net: c.net, node: name}}
 	}
 	tb.Cleanup(c.close)
 	for i, name := range c.names {
-		c.prepare(name, c.servers[i].Address)
+		c.prepare(name, ports[i])
 	}
 	for _, name := range c.names {
 		c.Start(name)
@@ -88,21 +86,13 @@ func New(tb testing.TB, opts Options) *Cluster {
 }
 
 // prepare makes a node's stores and configuration.
-func (c *Cluster) prepare(name, addr string) {
+func (c *Cluster) prepare(name string, port int) {
 	c.tb.Helper()
-	_, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		c.tb.Fatal(err)
-	}
 	m := c.nodes[name]
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		c.tb.Fatal(err)
-	}
 	m.disks = newDisks()
 	m.cfg = node.Config{
 		Cluster: "test", ClusterID: c.id, Node: name, NodeID: "node-" + name,
-		BindAddress: "127.0.0.1", ServerPort: number, HTTPAddress: "127.0.0.1:0",
+		BindAddress: "127.0.0.1", ServerPort: port, HTTPAddress: "127.0.0.1:0",
 		Servers: c.servers, Network: m.view, Version: "test",
 		Timing: node.Timing{HeartbeatTimeout: 150 * time.Millisecond, ElectionTimeout: 150 * time.Millisecond,
 			LeaderLeaseTimeout: 75 * time.Millisecond, CommitTimeout: 10 * time.Millisecond},
@@ -235,11 +225,7 @@ func (c *Cluster) Isolate(name string, cut bool) {
 func (c *Cluster) close() {
 	c.Thaw()
 	for _, name := range c.names {
-		if m := c.nodes[name]; m.node != nil {
-			c.Stop(name)
-		} else if m.view.ln != nil {
-			_ = m.view.ln.Close()
-		}
+		c.Stop(name)
 	}
 }
 

@@ -70,18 +70,10 @@ func (n *network) isDeaf(node string) bool {
 type view struct {
 	net  *network
 	node string
-	ln   net.Listener // of a port that was found free
 }
 
-// Listen implements node.Network. The first call takes over the listener that
-// the port was found with, so that nobody gets it in between.
-func (v *view) Listen(address string) (net.Listener, error) {
-	if ln := v.ln; ln != nil && ln.Addr().String() == address {
-		v.ln = nil
-		return ln, nil
-	}
-	return net.Listen("tcp", address)
-}
+// Listen implements node.Network.
+func (v *view) Listen(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 
 // Dial implements node.Network.
 func (v *view) Dial(ctx context.Context, address string) (net.Conn, error) {

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/hashicorp/consul/sdk/freeport"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/internal/platform"
@@ -112,15 +113,7 @@ func fixtureIn(t *testing.T, dir string, root bool, nodes ...string) *fixture {
 
 func freePorts(t *testing.T) agentapi.Ports {
 	t.Helper()
-	var ports [2]int
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = l.Close() }() // it was only asked for its port
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-	}
+	ports := freeport.GetN(t, 2)
 	return agentapi.Ports{Server: ports[0], HTTP: ports[1]}
 }
 
