@@ -254,8 +254,16 @@ func TestOpenDropsCache(t *testing.T) {
 	if n, all := vfstest.Cached(t, segments[0]); n == all {
 		t.Errorf("all %d pages of a segment that is full are cached still", n)
 	}
-	// But for a few: the kernel was seen to keep 252 and 254 of 256 pages that had been read.
-	wait.Within(t, time.Minute, "the spare is cached", func() bool { n, all := vfstest.Cached(t, spare); return n > all*9/10 })
+	wait.Within(t, time.Minute, "the spare is cached", func() bool {
+		n, all := vfstest.Cached(t, spare)
+		if n > 0 && n < all { // a kernel that takes cold pages by itself (DAMON) had some before the look: once more
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open()
+		}
+		return n == all
+	})
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
