@@ -102,6 +102,30 @@ func Need(programs ...string) error {
 	return nil
 }
 
+// lockFile waits for the lock on a file, which it makes. Closing gives it back.
+func lockFile(ctx context.Context, path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errors.Join(fmt.Errorf("locking %s: %w", path, err), f.Close())
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("waiting for the lock on %s: %w", path, context.Cause(ctx)), f.Close())
+		}
+	}
+}
+
 func cacheDir() (string, error) {
 	dir := os.Getenv("HOLDFAST_VM_CACHE")
 	if dir == "" {

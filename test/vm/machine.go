@@ -18,13 +18,15 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/holdfastdb/terraform-provider-holdfast/test/scratch"
 )
 
 // Machine is one guest with its disks. Its methods are for one goroutine at a
 // time; SSH and QMP may be used from several.
 type Machine struct {
 	launch
-	lock  *os.File
+	own   *scratch.Dir
 	seed  seed
 	shell *Shell
 	run   *process // the newest
@@ -49,15 +51,15 @@ func New(ctx context.Context, c Config) (*Machine, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("machine %s: %w", c.Name, err)
 	}
-	if err := sweep(); err != nil {
+	if err := dirs.Sweep(); err != nil {
 		return nil, err
 	}
-	dir, lock, err := claim()
+	own, err := dirs.Make()
 	if err != nil {
 		return nil, fmt.Errorf("machine %s: %w", c.Name, err)
 	}
 	c.Disks = slices.Clone(c.Disks)
-	m := &Machine{launch: launch{Config: c, dir: dir, kvm: os.Getenv("HOLDFAST_VM_ACCEL") == "kvm"}, lock: lock}
+	m := &Machine{launch: launch{Config: c, dir: own.Path, kvm: os.Getenv("HOLDFAST_VM_ACCEL") == "kvm"}, own: own}
 	if err := m.prepare(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("machine %s: %w", c.Name, err), m.Close())
 	}
@@ -225,7 +227,7 @@ func (m *Machine) Reset(ctx context.Context) error {
 
 // Close cuts the power and removes all that the machine has on this host.
 func (m *Machine) Close() error {
-	return errors.Join(m.PowerOff(), os.RemoveAll(m.dir), m.lock.Close())
+	return errors.Join(m.PowerOff(), m.own.Remove())
 }
 
 // SSH runs commands in the guest.

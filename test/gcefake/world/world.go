@@ -30,6 +30,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/test/gcefake/metadata"
+	"github.com/holdfastdb/terraform-provider-holdfast/test/scratch"
 )
 
 // inside marks the environment of a program that has entered.
@@ -103,15 +104,19 @@ type World struct {
 	// Metadata is served at its real address.
 	Metadata *metadata.Server
 
-	lock *os.File
-	web  net.Listener
+	own *scratch.Dir
+	web net.Listener
 }
 
-const (
-	dirPrefix  = "holdfast-gce-"
-	lockName   = "lock"
-	groupsRoot = "/sys/fs/cgroup"
-)
+const groupsRoot = "/sys/fs/cgroup"
+
+// dirs are the worlds' directories, each with control groups that have its name.
+var dirs = scratch.Kind{Prefix: "holdfast-gce-", Release: func(dir string) (err error) {
+	for _, root := range Hierarchies() {
+		err = errors.Join(err, removeGroups(filepath.Join(root, filepath.Base(dir))))
+	}
+	return err
+}}
 
 // Open sets the inside up: mounts that are its own, the network, the metadata server. Once per program.
 func Open() (*World, error) {
@@ -124,17 +129,14 @@ func Open() (*World, error) {
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return nil, fmt.Errorf("mount /proc: %w", err)
 	}
-	if err := sweep(); err != nil {
+	if err := dirs.Sweep(); err != nil {
 		return nil, err
 	}
-	w := &World{Metadata: &metadata.Server{}}
-	var err error
-	if w.Dir, err = os.MkdirTemp("", dirPrefix); err != nil {
+	own, err := dirs.Make()
+	if err != nil {
 		return nil, err
 	}
-	if w.lock, err = lock(w.Dir); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(w.Dir))
-	}
+	w := &World{Dir: own.Path, Metadata: &metadata.Server{}, own: own}
 	if err := w.network(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -168,27 +170,7 @@ func (w *World) Close() error {
 	if w.web != nil {
 		_ = w.web.Close() // who asks is gone
 	}
-	return errors.Join(sweepOut(w.Dir), w.lock.Close())
-}
-
-// sweepOut removes a directory, and the control groups that have its name. The lock goes last: with it, what could not be
-// removed now is found again.
-func sweepOut(dir string) error {
-	var err error
-	for _, root := range Hierarchies() {
-		err = errors.Join(err, removeGroups(filepath.Join(root, filepath.Base(dir))))
-	}
-	entries, readErr := os.ReadDir(dir)
-	err = errors.Join(err, readErr)
-	for _, e := range entries {
-		if e.Name() != lockName {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
-		}
-	}
-	if err != nil {
-		return err
-	}
-	return os.RemoveAll(dir)
+	return w.own.Remove()
 }
 
 // Group is the name of the control groups of this world, in each of Hierarchies.
@@ -229,35 +211,4 @@ func removeGroups(root string) error {
 		}
 		time.Sleep(50 * time.Millisecond) // the kernel tells nobody when a group is empty
 	}
-}
-
-func lock(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
-	}
-	return f, nil
-}
-
-// sweep removes what worlds left whose program was killed.
-func sweep() error {
-	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*"))
-	for _, dir := range dirs {
-		if _, statErr := os.Stat(filepath.Join(dir, lockName)); statErr != nil {
-			continue // it is just being made, or it is no world
-		}
-		held, lockErr := lock(dir)
-		if lockErr != nil {
-			continue // its program lives
-		}
-		err = errors.Join(err, sweepOut(dir), held.Close())
-	}
-	if err != nil {
-		return fmt.Errorf("removing what an earlier run left: %w", err)
-	}
-	return nil
 }
