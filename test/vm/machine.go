@@ -180,6 +180,9 @@ const answerMax = time.Minute
 func (m *Machine) bootID(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerMax)
 	defer cancel()
+	if err := greeting(ctx, m.SSHAddr()); err != nil {
+		return "", err
+	}
 	out, err := m.shell.run(ctx, "cat /proc/sys/kernel/random/boot_id", nil)
 	return strings.TrimSpace(out), err
 }

@@ -123,6 +123,7 @@ func (g *guest) until(what string, yes func() bool) {
 
 // TestMachineAgent makes a machine a node without Terraform, and no node again.
 func TestMachineAgent(t *testing.T) {
+	t.Parallel() // beside TestMachine: one machine keeps one of the processors here busy, and neither minds
 	g := &guest{start(t, Config{Image: image(t), Name: "node", Disks: []Disk{
 		{Kind: SCSI, Serial: "data", Size: 2 * GiB},
 		{Kind: NVMe, Serial: "side", Size: 2 * GiB},

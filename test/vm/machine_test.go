@@ -99,6 +99,7 @@ func until(t *testing.T, what string, yes func() bool) {
 
 // TestMachine is what the other tests on machines rest on.
 func TestMachine(t *testing.T) {
+	t.Parallel()
 	i := image(t)
 	var n Network
 	machines := start(t,

@@ -59,6 +59,45 @@ func newShell(m *Machine) *Shell {
 // handshakeMax is for emulated processors that boot meanwhile.
 const handshakeMax = 20 * time.Second
 
+// greeting waits until an sshd says its name. QEMU accepts a connection before the guest does, and asks a guest that
+// boots for it again after longer and longer times: what was begun later is answered earlier.
+func greeting(ctx context.Context, addr string) error {
+	var asked sync.WaitGroup
+	defer asked.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	heard := make(chan struct{}, 1) // the first
+	ask := func() {
+		dialer := net.Dialer{Timeout: handshakeMax}
+		conn, err := dialer.DialContext(ctx, "tcp", addr)
+		if err != nil {
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+		_ = conn.SetReadDeadline(time.Now().Add(handshakeMax)) // without one it is closed in the end
+		if n, _ := conn.Read(make([]byte, 1)); n == 0 {
+			return
+		}
+		select {
+		case heard <- struct{}{}:
+		default:
+		}
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		asked.Go(ask)
+		select {
+		case <-heard:
+			return nil
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // Run runs a command of the user's shell and returns its standard output. What it
 // said on standard error is in the error.
 func (s *Shell) Run(ctx context.Context, command string) (string, error) {
