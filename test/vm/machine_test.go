@@ -223,7 +223,7 @@ func mount(t *testing.T, m *Machine, serial, fs, at string) {
 // writer is a unit that writes to a disk and counts, where no disk is, what
 // arrived there.
 const writer = `sudo systemd-run --quiet --unit=writer --property=IOAccounting=yes sh -c '
-n=0; while dd if=/dev/zero of=%s/f bs=4k count=1 oflag=dsync conv=notrunc status=none; do n=$((n+1)); echo $n >/run/written; done'`
+n=0; while dd if=/dev/zero of=%s/f bs=4k count=1 oflag=dsync conv=notrunc status=none; do n=$((n+1)); echo $n >/run/written.new; mv /run/written.new /run/written; done'`
 
 // testStall stalls the disk of one unit as the walkthrough of WAL failover
 // does: the unit's writes hang, others' on the same disk do not, and they go
