@@ -151,8 +151,17 @@ func (m *Machine) Boot(ctx context.Context) (err error) {
 func (m *Machine) WaitBoot(ctx context.Context, before string) error {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		id, err := m.bootID(ctx)
+	on, off := context.WithCancel(ctx)
+	defer off()
+	go func() {
+		select {
+		case <-m.run.done:
+			off()
+		case <-on.Done():
+		}
+	}()
+	for patience := answerMin; ; {
+		id, err := m.bootID(on, patience)
 		switch {
 		case err == nil && id != before:
 			return nil
@@ -161,6 +170,8 @@ func (m *Machine) WaitBoot(ctx context.Context, before string) error {
 			m.shell.Drop()
 		case errors.Is(err, ErrHostKey):
 			return m.wrap("waiting for SSH", err)
+		default:
+			patience = min(2*patience, answerMax) // it is slow, or it was a boot that has ended
 		}
 		select {
 		case <-tick.C:
@@ -173,16 +184,19 @@ func (m *Machine) WaitBoot(ctx context.Context, before string) error {
 	}
 }
 
-// answerMax is how long a guest that boots may take to answer one question.
-const answerMax = time.Minute
+// How long a guest that boots may take to answer one question, at first and in the end.
+const (
+	answerMin = 4 * time.Second
+	answerMax = time.Minute
+)
 
-// bootID is the kernel's name for this boot.
-func (m *Machine) bootID(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerMax)
-	defer cancel()
+// bootID is the kernel's name for this boot. Patience begins when sshd answers.
+func (m *Machine) bootID(ctx context.Context, patience time.Duration) (string, error) {
 	if err := greeting(ctx, m.SSHAddr()); err != nil {
 		return "", err
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	out, err := m.shell.run(ctx, "cat /proc/sys/kernel/random/boot_id", nil)
 	return strings.TrimSpace(out), err
 }
@@ -217,7 +231,7 @@ func (m *Machine) PowerOff() error {
 
 // Reset presses the reset button and waits for the next boot.
 func (m *Machine) Reset(ctx context.Context) error {
-	before, err := m.bootID(ctx)
+	before, err := m.bootID(ctx, answerMax)
 	if err != nil {
 		return m.wrap("reset", err)
 	}

@@ -34,7 +34,7 @@ func (s *site) testReboot(t *testing.T) {
 	l := drive(t, s, "reboot/")
 	ctx, cancel := context.WithTimeout(t.Context(), bootMax)
 	defer cancel()
-	before, err := n.bootID(ctx)
+	before, err := n.bootID(ctx, answerMax)
 	if err != nil {
 		t.Fatal(err)
 	}
