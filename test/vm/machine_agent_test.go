@@ -123,8 +123,8 @@ func (g *guest) until(what string, yes func() bool) {
 
 // TestMachineAgent makes a machine a node without Terraform, and no node again.
 func TestMachineAgent(t *testing.T) {
-	t.Parallel() // beside TestMachine: one machine keeps one of the processors here busy, and neither minds
-	g := &guest{start(t, Config{Image: image(t), Name: "node", Disks: []Disk{
+	t.Parallel() // beside TestMachine: one machine keeps one processor busy, and neither counts seconds
+	g := &guest{start(t, Config{Image: image(t), Name: "node", CPUs: 1, Disks: []Disk{
 		{Kind: SCSI, Serial: "data", Size: 2 * GiB},
 		{Kind: NVMe, Serial: "side", Size: 2 * GiB},
 		{Kind: SCSI, Serial: "theirs", Size: 320 * mib},

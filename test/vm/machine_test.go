@@ -103,13 +103,13 @@ func TestMachine(t *testing.T) {
 	i := image(t)
 	var n Network
 	machines := start(t,
-		Config{Image: i, Name: "a", Network: &n, Disks: []Disk{
+		Config{Image: i, Name: "a", Network: &n, CPUs: 1, Disks: []Disk{
 			{Kind: NVMe, Serial: "data", Size: 10 * GiB},
 			{Kind: SCSI, Serial: "bulk", Size: 10 * GiB},
 			{Kind: NVMe, Serial: "side", Size: 25 * GiB},
 			{Kind: SCSI, Serial: "side2", Size: 25 * GiB},
 		}},
-		Config{Image: i, Name: "b", Network: &n, MemoryMiB: 512})
+		Config{Image: i, Name: "b", Network: &n, CPUs: 1, MemoryMiB: 512})
 	a, b := machines[0], machines[1]
 	t.Run("systemd", func(t *testing.T) { testSystemd(t, a, b) })
 	t.Run("disks", func(t *testing.T) { testDisks(t, a) })

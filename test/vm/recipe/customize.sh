@@ -23,6 +23,10 @@ chroot "$root" systemctl enable systemd-networkd
 chroot "$root" systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
   e2scrub_all.timer e2scrub_reap.service fstrim.timer
 
+# Disks that are missing are waited for at each boot: 90 s unless it is said.
+mkdir -p "$root/etc/systemd/system.conf.d"
+printf '[Manager]\nDefaultDeviceTimeoutSec=30s\n' >"$root/etc/systemd/system.conf.d/machine.conf"
+
 # Google's agent has nobody to ask, but on a guest that plays one of Compute Engine.
 for unit in google-guest-agent google-startup-scripts google-shutdown-scripts; do
   mkdir -p "$root/etc/systemd/system/$unit.service.d"
