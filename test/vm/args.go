@@ -39,9 +39,9 @@ type launch struct {
 	slots   []string // serial of the disk in each PCIe slot, "" where it is free
 }
 
-// emulated is the processor of a guest without KVM: without what makes the kernel slower here than it is without it.
-// erms copies byte by byte, la57 has one more level of page tables, smap and smep
-// end a block of translated code at each copy from and to a program.
+// emulated is the processor of a guest without KVM: all that QEMU knows, but for what a kernel uses to be
+// faster or safer and an emulator is slow at. erms copies byte by byte, la57 is one more level of page tables, and smap
+// and smep end a block of translated code at each copy from and to a program.
 const emulated = "max,-erms,-la57,-smap,-smep"
 
 // args is the command line of QEMU, without the program.
