@@ -21,11 +21,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/consul/sdk/freeport"
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/sys/unix"
 
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agent"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/agentapi"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/cli"
+	scratchdir "github.com/holdfastdb/terraform-provider-holdfast/test/scratch"
 )
 
 // The test binary is also the engine that the agents of these tests start, the
@@ -41,48 +41,56 @@ func TestMain(m *testing.M) {
 	os.Exit(testMain(m))
 }
 
-const scratchPrefix = "holdfast-agent-test-"
+// dirs are the directories of the processes of these tests.
+var dirs = scratchdir.Kind{Prefix: "holdfast-agent-test-", Release: release}
 
-var scratch string
+var scratch string // the directory of this process
 
-func testMain(m *testing.M) (code int) {
-	var err error
-	var held *os.File
-	if scratch, err = os.MkdirTemp("", scratchPrefix); err == nil {
-		held, err = lockIn(scratch)
+func testMain(m *testing.M) int {
+	if err := dirs.Sweep(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
+	own, err := dirs.Make()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer func() { _ = held.Close() }()
-	earlier, err := filepath.Glob(filepath.Join(filepath.Dir(scratch), scratchPrefix+"*"))
-	for _, dir := range earlier {
-		if f, lerr := lockIn(dir); lerr == nil { // else its process is there, or it is another user's
-			err = errors.Join(err, obliterate(dir), f.Close())
-		}
-	}
-	code = m.Run()
-	if err = errors.Join(err, obliterate(scratch)); err != nil {
+	scratch = own.Path
+	code := m.Run()
+	if err := own.Remove(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return code
 }
 
-func lockIn(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "in-use"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
 // obliterate removes dir and the engines that work in it.
 func obliterate(dir string) error {
+	if err := release(dir); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+// release ends the engines that work in dir.
+func release(dir string) error {
+	for give := time.Now().Add(bound); ; time.Sleep(time.Millisecond) {
+		pids, err := enginesBelow(dir)
+		if err != nil || len(pids) == 0 {
+			return err
+		}
+		if time.Now().After(give) {
+			return fmt.Errorf("%s: engines %v do not end", dir, pids)
+		}
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may just have ended
+		}
+	}
+}
+
+// enginesBelow are the processes of the engines that work in dir. One that has ended has no command line.
+func enginesBelow(dir string) (pids []int, err error) {
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range lines {
 		b, rerr := os.ReadFile(path)
@@ -91,14 +99,10 @@ func obliterate(dir string) error {
 			continue
 		}
 		if pid, aerr := strconv.Atoi(filepath.Base(filepath.Dir(path))); aerr == nil {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // it may just have ended
+			pids = append(pids, pid)
 		}
 	}
-	for bound := time.Now().Add(bound); ; time.Sleep(time.Millisecond) { // an engine that is being killed may still write
-		if rerr := os.RemoveAll(dir); rerr == nil || time.Now().After(bound) {
-			return errors.Join(err, rerr)
-		}
-	}
+	return pids, err
 }
 
 const bound = 20 * time.Second

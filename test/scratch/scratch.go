@@ -44,9 +44,14 @@ type Dir struct {
 	lock *os.File
 }
 
-// Make makes a directory. A program that is killed while it does may leave an empty one.
+// Make makes a directory, whose path leads through no symbolic link. A program that is killed while it does may
+// leave an empty one.
 func (k Kind) Make() (*Dir, error) {
-	path, err := os.MkdirTemp("", k.Prefix)
+	place, err := filepath.EvalSymlinks(os.TempDir())
+	if err != nil {
+		return nil, err
+	}
+	path, err := os.MkdirTemp(place, k.Prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -96,9 +101,13 @@ func (k Kind) remove(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// Sweep removes what programs left that were killed.
+// Sweep removes what programs of this user left that were killed.
 func (k Kind) Sweep() error {
-	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), k.Prefix+"*"))
+	place, err := filepath.EvalSymlinks(os.TempDir())
+	if err != nil {
+		return err
+	}
+	dirs, err := filepath.Glob(filepath.Join(place, k.Prefix+"*"))
 	for _, dir := range dirs {
 		held, lockErr := lockLeft(dir)
 		if lockErr != nil {
@@ -114,6 +123,13 @@ func (k Kind) Sweep() error {
 
 // lockLeft takes the lock of a directory that is nobody's.
 func lockLeft(dir string) (*os.File, error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid != uint32(os.Geteuid()) {
+		return nil, os.ErrPermission
+	}
 	path := filepath.Join(dir, lockName)
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {

@@ -32,10 +32,14 @@ func TestSweep(t *testing.T) {
 	if err := os.Mkdir(foreign, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	elsewhere, link := t.TempDir(), filepath.Join(os.TempDir(), "test-link")
+	if err := errors.Join(os.WriteFile(filepath.Join(elsewhere, lockName), nil, 0o600), os.Symlink(elsewhere, link)); err != nil {
+		t.Fatal(err)
+	}
 	if err := kind.Sweep(); err != nil {
 		t.Fatal(err)
 	}
-	for dir, want := range map[string]bool{alive.Path: true, killed.Path: false, making.Path: true, foreign: true} {
+	for dir, want := range map[string]bool{alive.Path: true, killed.Path: false, making.Path: true, foreign: true, link: true, filepath.Join(elsewhere, lockName): true} {
 		if _, err := os.Stat(dir); (err == nil) != want {
 			t.Errorf("%s is there: %v, want %v", dir, err == nil, want)
 		}

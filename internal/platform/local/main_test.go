@@ -24,6 +24,7 @@ import (
 	"github.com/holdfastdb/terraform-provider-holdfast/engine/mountinfo"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/cli"
 	"github.com/holdfastdb/terraform-provider-holdfast/hostagent/supervise"
+	scratchdir "github.com/holdfastdb/terraform-provider-holdfast/test/scratch"
 )
 
 // The test binary is also the holdfast binary that the clusters of these tests
@@ -45,7 +46,8 @@ func TestMain(m *testing.M) {
 	os.Exit(testMain(m))
 }
 
-const scratchPrefix = "holdfast-local-test-"
+// dirs are the directories of the processes of these tests.
+var dirs = scratchdir.Kind{Prefix: "holdfast-local-test-", Release: release}
 
 var scratch string // the directory of this process
 
@@ -54,54 +56,22 @@ func testMain(m *testing.M) (code int) {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	dir, err := os.MkdirTemp("", scratchPrefix)
+	if err := dirs.Sweep(); err != nil {
+		fmt.Fprintln(os.Stderr, err) // no reason not to test
+	}
+	own, err := dirs.Make()
 	if err != nil {
 		return fail(err)
 	}
-	if scratch, err = filepath.EvalSymlinks(dir); err != nil {
-		return fail(err)
-	}
-	held, err := os.OpenFile(filepath.Join(scratch, "in-use"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err == nil {
-		err = unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	}
-	if err != nil {
-		return fail(err)
-	}
-	defer func() { _ = held.Close() }()
-	earlier, err := filepath.Glob(filepath.Join(filepath.Dir(scratch), scratchPrefix+"*"))
-	if err != nil {
-		return fail(err)
-	}
-	for _, dir := range earlier {
-		if err := sweep(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err) // no reason not to test
-		}
-	}
+	scratch = own.Path
 	code = m.Run()
 	if left := leftovers(scratch); len(left) > 0 {
 		code = fail(fmt.Errorf("the tests left behind: %s", strings.Join(left, "; ")))
 	}
-	if err := obliterate(scratch); err != nil {
+	if err := own.Remove(); err != nil {
 		return fail(err)
 	}
 	return code
-}
-
-// sweep takes away what a test process left that is not there any more.
-func sweep(dir string) error {
-	if fi, err := os.Lstat(dir); err != nil || !fi.IsDir() || fi.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()) {
-		return nil // not ours
-	}
-	f, err := os.OpenFile(filepath.Join(dir, "in-use"), os.O_RDWR, 0)
-	if err != nil {
-		return nil // just made, or just removed
-	}
-	defer func() { _ = f.Close() }()
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil // its process is there
-	}
-	return obliterate(dir)
 }
 
 // leftovers lists the processes, mounts and loop devices that belong to dir.
@@ -119,9 +89,17 @@ func leftovers(dir string) []string {
 	return left
 }
 
-// obliterate removes dir with all that belongs to it, by other means than those
-// that are tested. It is called with directories of test processes alone.
+// obliterate removes dir with all that belongs to it.
 func obliterate(dir string) error {
+	if err := release(dir); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+// release ends all that belongs to dir, by other means than those that are
+// tested. It is called with directories of test processes alone.
+func release(dir string) error {
 	for bound := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		for _, pid := range pidsBelow(dir) {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // it may just have ended
@@ -136,7 +114,7 @@ func obliterate(dir string) error {
 		}
 		left := leftovers(dir)
 		if len(left) == 0 {
-			return os.RemoveAll(dir)
+			return nil
 		}
 		if time.Now().After(bound) {
 			return fmt.Errorf("%s cannot be removed: %s", dir, strings.Join(left, "; "))
