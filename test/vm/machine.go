@@ -153,13 +153,13 @@ func (m *Machine) WaitBoot(ctx context.Context, before string) error {
 	defer tick.Stop()
 	on, off := context.WithCancel(ctx)
 	defer off()
-	go func() {
+	go func(dead <-chan struct{}) { // it ends with off
 		select {
-		case <-m.run.done:
+		case <-dead:
 			off()
 		case <-on.Done():
 		}
-	}()
+	}(m.run.done)
 	for patience := answerMin; ; {
 		id, err := m.bootID(on, patience)
 		switch {

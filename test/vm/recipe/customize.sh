@@ -17,7 +17,6 @@ HostKey /etc/ssh/ssh_host_ed25519_key
 END
 
 printf 'LABEL=root / ext4 noatime 0 1\n' >"$root/etc/fstab"
-mkdir -p "$root/etc/systemd/system-generators"
 chroot "$root" systemctl enable systemd-networkd
 # Jobs of a machine that lives for weeks.
 chroot "$root" systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
@@ -35,6 +34,7 @@ done
 
 # Emulation is slow to start programs: what finds nothing to do on these machines is left out, at each
 # boot and at each daemon-reload.
+mkdir -p "$root/etc/systemd/system-generators"
 for generator in "$root"/lib/systemd/system-generators/*; do
   case ${generator##*/} in
     systemd-fstab-generator) ;;
